@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {StipendPaymaster} from "../src/StipendPaymaster.sol";
+import {PaymasterTest} from "./PaymasterTest.sol";
+
+contract DepositTest is PaymasterTest {
+    function test_anyone_may_deposit() public onEveryEntryPoint {
+        vm.prank(STRANGER);
+        w.paymaster.deposit{value: 3 ether}();
+        vm.assertEq(w.entryPoint.balanceOf(address(w.paymaster)), DEPOSIT + 3 ether, _on("deposit"));
+        vm.assertEq(address(w.paymaster).balance, 0, _on("ether left in the paymaster"));
+    }
+
+    function test_the_owner_may_withdraw_to_anyone() public onEveryEntryPoint {
+        uint256 before = BENEFICIARY.balance;
+        vm.prank(OWNER);
+        w.paymaster.withdrawTo(BENEFICIARY, 4 ether);
+        vm.assertEq(BENEFICIARY.balance - before, 4 ether, _on("paid out"));
+        vm.assertEq(w.entryPoint.balanceOf(address(w.paymaster)), DEPOSIT - 4 ether, _on("deposit"));
+    }
+
+    function test_nobody_else_may_withdraw() public onEveryEntryPoint {
+        vm.expectRevert(abi.encodeWithSelector(StipendPaymaster.CallerNotOwner.selector, STRANGER, OWNER));
+        vm.prank(STRANGER);
+        w.paymaster.withdrawTo(payable(STRANGER), 1);
+    }
+
+    function test_a_signer_may_not_withdraw() public onEveryEntryPoint {
+        address signer = vm.addr(SIGNER_KEY);
+        vm.expectRevert(abi.encodeWithSelector(StipendPaymaster.CallerNotOwner.selector, signer, OWNER));
+        vm.prank(signer);
+        w.paymaster.withdrawTo(payable(signer), 1);
+    }
+
+    function test_more_than_the_deposit_cannot_be_withdrawn() public onEveryEntryPoint {
+        vm.expectRevert();
+        vm.prank(OWNER);
+        w.paymaster.withdrawTo(BENEFICIARY, DEPOSIT + 1);
+        vm.prank(OWNER);
+        w.paymaster.withdrawTo(BENEFICIARY, DEPOSIT);
+        vm.assertEq(w.entryPoint.balanceOf(address(w.paymaster)), 0, _on("deposit"));
+    }
+
+    function test_plain_ether_is_not_accepted() public onEveryEntryPoint {
+        vm.prank(STRANGER);
+        (bool accepted,) = address(w.paymaster).call{value: 1 ether}("");
+        vm.assertTrue(!accepted, _on("ether outside the deposit would be stuck"));
+    }
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {StipendPaymaster} from "../src/StipendPaymaster.sol";
+import {PackedUserOperation} from "../src/interfaces/PackedUserOperation.sol";
+import {PaymasterTest} from "./PaymasterTest.sol";
+
+contract ValidatePaymasterUserOpTest is PaymasterTest {
+    uint256 private constant CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141;
+
+    function test_what_a_signer_signed_is_accepted() public onEveryEntryPoint {
+        _assertAccepted(_sponsored());
+    }
+
+    function test_every_signer_is_accepted() public onEveryEntryPoint {
+        _assertAccepted(_signed(_operation(), STANDBY_KEY));
+    }
+
+    function test_the_window_is_handed_on() public onEveryEntryPoint {
+        PackedUserOperation memory op = _operation();
+        op.paymasterAndData = _header(address(w.paymaster), 100_000, 0, NOW - 7, NOW + 13);
+        uint256 window = uint256(NOW - 7) << 208 | uint256(NOW + 13) << 160;
+        vm.assertEq(_validate(_signed(op, SIGNER_KEY)), window, _on("signed"));
+        vm.assertEq(_validate(_signed(op, STRANGER_KEY)), window | SIG_VALIDATION_FAILED, _on("not signed"));
+    }
+
+    function test_only_the_entry_point_may_ask() public onEveryEntryPoint {
+        PackedUserOperation memory op = _sponsored();
+        vm.expectRevert(
+            abi.encodeWithSelector(StipendPaymaster.CallerNotEntryPoint.selector, STRANGER, address(w.entryPoint))
+        );
+        vm.prank(STRANGER);
+        w.paymaster.validatePaymasterUserOp(op, bytes32(0), 0);
+    }
+
+    function test_validation_touches_no_storage() public onEveryEntryPoint {
+        PackedUserOperation memory op = _sponsored();
+        vm.record();
+        _assertAccepted(op);
+        (bytes32[] memory reads, bytes32[] memory writes) = vm.accesses(address(w.paymaster));
+        vm.assertEq(reads.length + writes.length, 0, _on("storage accesses"));
+    }
+
+    function test_the_users_signature_is_no_part_of_it() public onEveryEntryPoint {
+        PackedUserOperation memory op = _sponsored();
+        op.signature = "signed by the user after the paymaster";
+        _assertAccepted(op);
+    }
+
+    function test_a_strangers_signature_is_refused() public onEveryEntryPoint {
+        _assertRefused(_signed(_operation(), STRANGER_KEY));
+    }
+
+    function test_the_owners_signature_is_refused() public onEveryEntryPoint {
+        vm.prank(OWNER);
+        w.paymaster.transferOwnership(vm.addr(STRANGER_KEY));
+        vm.prank(vm.addr(STRANGER_KEY));
+        w.paymaster.acceptOwnership();
+        _assertRefused(_signed(_operation(), STRANGER_KEY));
+    }
+
+    function test_signatures_that_nobody_can_have_made_are_refused() public onEveryEntryPoint {
+        bytes32 one = bytes32(uint256(1));
+        PackedUserOperation memory op = _operation();
+        _assertRefused(_withSignature(op, new bytes(64)));
+        _assertRefused(_withSignature(op, abi.encode(bytes32(0), one)));
+        _assertRefused(_withSignature(op, abi.encode(one, bytes32(0))));
+        _assertRefused(_withSignature(op, abi.encode(CURVE_ORDER, one)));
+        _assertRefused(_withSignature(op, abi.encode(type(uint256).max, type(uint256).max)));
+    }
+
+    function test_a_flipped_parity_is_refused() public onEveryEntryPoint {
+        PackedUserOperation memory op = _sponsored();
+        op.paymasterAndData[96] ^= 0x80;
+        _assertRefused(op);
+    }
+
+    function test_any_other_length_is_refused() public onEveryEntryPoint {
+        bytes memory whole = _sponsored().paymasterAndData;
+        PackedUserOperation memory op = _operation();
+        uint256[8] memory lengths = [uint256(0), 19, 52, 64, 127, 129, 160, 190];
+        for (uint256 i = 0; i < lengths.length; ++i) {
+            op.paymasterAndData = _resized(whole, lengths[i]);
+            vm.assertEq(_validate(op), SIG_VALIDATION_FAILED, _on("answer to another length"));
+        }
+    }
+
+    function test_a_changed_sender_is_refused() public onEveryEntryPoint {
+        PackedUserOperation memory op = _sponsored();
+        op.sender = STRANGER;
+        _assertRefused(op);
+    }
+
+    function test_a_changed_nonce_is_refused() public onEveryEntryPoint {
+        PackedUserOperation memory op = _sponsored();
+        ++op.nonce;
+        _assertRefused(op);
+    }
+
+    function test_a_changed_init_code_is_refused() public onEveryEntryPoint {
+        PackedUserOperation memory op = _sponsored();
+        op.initCode = abi.encodePacked(STRANGER);
+        _assertRefused(op);
+    }
+
+    function test_a_changed_call_data_is_refused() public onEveryEntryPoint {
+        PackedUserOperation memory op = _sponsored();
+        op.callData[0] ^= 0x01;
+        _assertRefused(op);
+    }
+
+    function test_a_raised_verification_gas_limit_is_refused() public onEveryEntryPoint {
+        PackedUserOperation memory op = _sponsored();
+        op.accountGasLimits = _pack(150_001, 100_000);
+        _assertRefused(op);
+    }
+
+    function test_a_raised_call_gas_limit_is_refused() public onEveryEntryPoint {
+        PackedUserOperation memory op = _sponsored();
+        op.accountGasLimits = _pack(150_000, 100_001);
+        _assertRefused(op);
+    }
+
+    function test_a_raised_pre_verification_gas_is_refused() public onEveryEntryPoint {
+        PackedUserOperation memory op = _sponsored();
+        ++op.preVerificationGas;
+        _assertRefused(op);
+    }
+
+    function test_a_raised_priority_fee_is_refused() public onEveryEntryPoint {
+        PackedUserOperation memory op = _sponsored();
+        op.gasFees = _pack(1 gwei + 1, 2 gwei);
+        _assertRefused(op);
+    }
+
+    function test_a_raised_max_fee_is_refused() public onEveryEntryPoint {
+        PackedUserOperation memory op = _sponsored();
+        op.gasFees = _pack(1 gwei, 2 gwei + 1);
+        _assertRefused(op);
+    }
+
+    function test_a_changed_paymaster_address_is_refused() public onEveryEntryPoint {
+        _assertHeaderRefused(_header(STRANGER, 100_000, 0, 0, NOW + 600));
+    }
+
+    function test_a_raised_paymaster_verification_gas_limit_is_refused() public onEveryEntryPoint {
+        _assertHeaderRefused(_header(address(w.paymaster), 100_001, 0, 0, NOW + 600));
+    }
+
+    function test_a_raised_post_op_gas_limit_is_refused() public onEveryEntryPoint {
+        _assertHeaderRefused(_header(address(w.paymaster), 100_000, 10_000_000, 0, NOW + 600));
+    }
+
+    function test_a_changed_valid_after_is_refused() public onEveryEntryPoint {
+        _assertHeaderRefused(_header(address(w.paymaster), 100_000, 0, 1, NOW + 600));
+    }
+
+    function test_a_later_valid_until_is_refused() public onEveryEntryPoint {
+        _assertHeaderRefused(_header(address(w.paymaster), 100_000, 0, 0, NOW + 601));
+    }
+
+    function test_an_endless_window_is_refused() public onEveryEntryPoint {
+        _assertHeaderRefused(_header(address(w.paymaster), 100_000, 0, 0, 0));
+    }
+
+    function test_a_signature_for_another_chain_is_refused() public onEveryEntryPoint {
+        PackedUserOperation memory op = _sponsored();
+        vm.chainId(CHAIN_ID + 1);
+        _assertRefused(op);
+        vm.chainId(CHAIN_ID);
+        _assertAccepted(op);
+    }
+
+    function test_a_signature_for_another_paymaster_is_refused() public onEveryEntryPoint {
+        PackedUserOperation memory op = _sponsored();
+        w.paymaster =
+            new StipendPaymaster(address(w.entryPoint), OWNER, _two(vm.addr(SIGNER_KEY), vm.addr(STANDBY_KEY)));
+        _assertRefused(op);
+    }
+
+    function test_a_signature_for_another_entry_point_is_refused() public {
+        address place = address(0x9A57E2);
+        PackedUserOperation memory op;
+        for (uint256 i = 0; i < 3; ++i) {
+            w = worlds[i];
+            vm.etch(place, address(w.paymaster).code);
+            w.paymaster = StipendPaymaster(place);
+            if (i == 0) op = _sponsored();
+            else _assertRefused(op);
+        }
+    }
+
+    function testFuzz_random_signatures_are_refused(bytes32 r, bytes32 yParityAndS) public onEveryEntryPoint {
+        _assertRefused(_withSignature(_operation(), abi.encode(r, yParityAndS)));
+    }
+
+    function testFuzz_any_flipped_bit_of_paymaster_data_is_refused(uint256 bit) public onEveryEntryPoint {
+        PackedUserOperation memory op = _sponsored();
+        op.paymasterAndData[bit / 8 % 128] ^= bytes1(uint8(1) << uint8(bit % 8));
+        _assertRefused(op);
+    }
+
+    function testFuzz_answers_are_96_bytes_whatever_the_paymaster_data(bytes memory data) public onEveryEntryPoint {
+        PackedUserOperation memory op = _operation();
+        op.paymasterAndData = data;
+        _assertRefused(op);
+    }
+
+    function testFuzz_an_operation_is_accepted_when_signed_and_refused_when_not(PackedUserOperation memory op)
+        public
+        onEveryEntryPoint
+    {
+        op.paymasterAndData = _header(address(w.paymaster), 100_000, 0, 0, NOW + 600);
+        _assertAccepted(_signed(op, SIGNER_KEY));
+        _assertRefused(_signed(op, STRANGER_KEY));
+    }
+
+    function _assertHeaderRefused(bytes memory header) private {
+        bytes memory whole = _sponsored().paymasterAndData;
+        for (uint256 i = 0; i < 64; ++i) {
+            whole[i] = header[i];
+        }
+        PackedUserOperation memory op = _operation();
+        op.paymasterAndData = whole;
+        _assertRefused(op);
+    }
+
+    function _resized(bytes memory data, uint256 length) private pure returns (bytes memory resized) {
+        resized = new bytes(length);
+        for (uint256 i = 0; i < length && i < data.length; ++i) {
+            resized[i] = data[i];
+        }
+    }
+}
