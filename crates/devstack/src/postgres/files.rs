@@ -1,0 +1,115 @@
+//! The folder of one cluster, owned by whom the server runs as.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, lchown},
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::{User, geteuid};
+use tempfile::TempDir;
+
+use crate::{
+    error::{Error, Result, io},
+    process::Unprivileged,
+};
+
+/// A temporary folder with the password file, and the binaries if they cannot be used in place.
+pub(super) struct Cluster {
+    folder: TempDir,
+    binaries: PathBuf,
+    user: Option<Unprivileged>,
+}
+
+impl Cluster {
+    pub(super) fn prepare(native: &Path, password: &str) -> Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("stipend-postgres-")
+            .tempdir()
+            .map_err(io("create a folder for PostgreSQL"))?;
+        let password_file = folder.path().join("password");
+        fs::write(&password_file, password).map_err(io("write PostgreSQL's password file"))?;
+        let user = unprivileged()?;
+        let mut binaries = native.to_path_buf();
+        if let Some(user) = user {
+            if !reachable_by_others(native) {
+                binaries = folder.path().join("native");
+                copy_tree(native, &binaries).map_err(io(format!("copy {}", native.display())))?;
+            }
+            give(folder.path(), user)
+                .map_err(io(format!("give {} to nobody", folder.path().display())))?;
+        }
+        Ok(Self { folder, binaries, user })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(super) fn binaries(&self) -> &Path {
+        &self.binaries
+    }
+
+    pub(super) fn user(&self) -> Option<Unprivileged> {
+        self.user
+    }
+
+    /// Leaves the folder to someone else to remove.
+    pub(super) fn hand_over(self) {
+        let _kept = self.folder.keep();
+    }
+}
+
+/// `nobody`, when we are root.
+fn unprivileged() -> Result<Option<Unprivileged>> {
+    if !geteuid().is_root() {
+        return Ok(None);
+    }
+    let nobody = User::from_name("nobody").ok().flatten();
+    nobody
+        .map(|user| Some(Unprivileged { uid: user.uid.as_raw(), gid: user.gid.as_raw() }))
+        .ok_or_else(|| Error::MissingTool {
+            tool: "the user `nobody`".to_owned(),
+            path: PathBuf::from("/etc/passwd"),
+            remedy: "PostgreSQL refuses to run as root: run as an ordinary user".to_owned(),
+        })
+}
+
+/// Whether every folder on the way may be passed by everybody.
+fn reachable_by_others(path: &Path) -> bool {
+    path.canonicalize().is_ok_and(|path| {
+        path.ancestors().all(|folder| {
+            fs::metadata(folder).is_ok_and(|found| found.permissions().mode() & 0o001 != 0)
+        })
+    })
+}
+
+/// Copies a tree; links stay links, modes stay modes.
+fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir(to)?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755))?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy_tree(&source, &target)?;
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(&source)?, &target)?;
+        } else {
+            fs::copy(&source, &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a user the owner of a whole tree: the server's guard, which runs as that user, removes it.
+fn give(path: &Path, user: Unprivileged) -> std::io::Result<()> {
+    lchown(path, Some(user.uid), Some(user.gid))?;
+    if fs::symlink_metadata(path)?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give(&entry?.path(), user)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! What an honest operation can cost (promise 10): an operation is charged its signed gas limits'
+//! share at fees that its sender chose, and the bundler who collects may be the same person.
+
+use alloy_primitives::U256;
+use erc4337::UserOperation;
+
+use crate::quote::{Bps, WHOLE_BPS};
+
+/// How far an operation may be above what it needs. Factors are in basis points: 15 000 allows half
+/// as much again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// preVerificationGas against our own estimate for these bytes.
+    pub pre_verification_gas: Bps,
+    /// Call and verification limits against what simulation needs.
+    pub gas_limits: Bps,
+    /// maxPriorityFeePerGas against the market.
+    pub priority_fee: Bps,
+    /// A tip that is always allowed, in wei per gas: quiet chains have a market of almost nothing.
+    pub priority_fee_floor: u128,
+    /// The most gas the paymaster's own verification may be given.
+    pub paymaster_verification_gas_cap: u128,
+}
+
+/// What the chain says about the operation at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// Our estimate of preVerificationGas for these bytes.
+    pub pre_verification_gas: U256,
+    /// Call gas limit that the bundler's simulation asks for.
+    pub call_gas_limit: u128,
+    /// Verification gas limit that it asks for.
+    pub verification_gas_limit: u128,
+    /// The head's base fee, in wei per gas.
+    pub base_fee: u128,
+    /// The market's tip, in wei per gas.
+    pub priority_fee: u128,
+}
+
+/// An operation that could cost more than it honestly needs, or that cannot land.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BoundsRefusal {
+    /// A limit or fee above its bound.
+    #[error("{field} is {value}, at most {bound} is sponsored here")]
+    TooHigh {
+        /// The operation's field, as on the wire.
+        field: &'static str,
+        /// What it asks for.
+        value: U256,
+        /// What would be sponsored.
+        bound: U256,
+    },
+    /// maxFeePerGas under the base fee: it would wait in the pool and hold points meanwhile.
+    #[error("maxFeePerGas is {value}, below the base fee of {base_fee}")]
+    BelowBaseFee {
+        /// What it offers.
+        value: u128,
+        /// What the head asks.
+        base_fee: u128,
+    },
+}
+
+/// Checks an operation against its bounds.
+///
+/// # Errors
+/// The first field, in the order of the wire, that is out of bounds.
+pub fn check(
+    operation: &UserOperation,
+    bounds: &Bounds,
+    measured: &Measured,
+) -> Result<(), BoundsRefusal> {
+    at_most(
+        "callGasLimit",
+        U256::from(operation.call_gas_limit),
+        scaled(U256::from(measured.call_gas_limit), bounds.gas_limits),
+    )?;
+    at_most(
+        "verificationGasLimit",
+        U256::from(operation.verification_gas_limit),
+        scaled(U256::from(measured.verification_gas_limit), bounds.gas_limits),
+    )?;
+    at_most(
+        "preVerificationGas",
+        operation.pre_verification_gas,
+        scaled(measured.pre_verification_gas, bounds.pre_verification_gas),
+    )?;
+    at_most(
+        "maxPriorityFeePerGas",
+        U256::from(operation.max_priority_fee_per_gas),
+        scaled(U256::from(measured.priority_fee), bounds.priority_fee)
+            .max(U256::from(bounds.priority_fee_floor)),
+    )?;
+    if let Some(paymaster) = &operation.paymaster {
+        at_most(
+            "paymasterVerificationGasLimit",
+            U256::from(paymaster.verification_gas_limit),
+            U256::from(bounds.paymaster_verification_gas_cap),
+        )?;
+    }
+    if operation.max_fee_per_gas < measured.base_fee {
+        return Err(BoundsRefusal::BelowBaseFee {
+            value: operation.max_fee_per_gas,
+            base_fee: measured.base_fee,
+        });
+    }
+    Ok(())
+}
+
+/// `value × factor`, rounded down; saturating, because a bound that large refuses nothing anyway.
+fn scaled(value: U256, factor: Bps) -> U256 {
+    value.saturating_mul(U256::from(factor.0)) / U256::from(WHOLE_BPS)
+}
+
+fn at_most(field: &'static str, value: U256, bound: U256) -> Result<(), BoundsRefusal> {
+    if value > bound { Err(BoundsRefusal::TooHigh { field, value, bound }) } else { Ok(()) }
+}

@@ -1,0 +1,69 @@
+//! Applying what was read: each event to its account, once.
+
+use domain::ChainId;
+use domain::ledger::sponsorship::{FactOutcome, SetAside};
+use store::chain_events::{FactStep, Work};
+
+use crate::ingest::HALT_PAST_FINALITY;
+use crate::{Service, ServiceError};
+
+/// How many events one pass takes.
+const BATCH: u16 = 100;
+
+impl Service {
+    /// Applies the events that wait, in their order; how many there were.
+    ///
+    /// # Errors
+    /// When the database does not answer; what was applied stays applied, the rest waits.
+    pub async fn apply_pass(&self, chain_id: ChainId) -> Result<usize, ServiceError> {
+        let work = self.store.fact_work(chain_id, BATCH).await?;
+        for item in &work {
+            self.apply(chain_id, item).await?;
+        }
+        Ok(work.len())
+    }
+
+    async fn apply(&self, chain_id: ChainId, work: &Work) -> Result<(), ServiceError> {
+        let event = work.fact.event();
+        let outcome = match self.store.owner_of(&work.fact).await? {
+            Some(owner) => self.store.apply_fact(owner, work).await?,
+            // An undo of what was never settled changes nothing.
+            None if work.step == FactStep::Undo => FactOutcome::Replayed,
+            None => FactOutcome::SetAside(SetAside::UnknownOperation),
+        };
+        match outcome {
+            FactOutcome::Applied | FactOutcome::Replayed => {}
+            FactOutcome::AppliedWithShortage { from_available, from_debt } => tracing::error!(
+                chain = chain_id.0,
+                user_op_hash = %event.user_op_hash,
+                %from_available,
+                %from_debt,
+                "an operation cost more than its reservation held"
+            ),
+            FactOutcome::SetAside(reason) => {
+                tracing::error!(
+                    chain = chain_id.0,
+                    user_op_hash = %event.user_op_hash,
+                    sender = %event.slot.sender,
+                    block = event.sighting.block.number,
+                    %reason,
+                    "a chain fact was set aside; its slot is not released"
+                );
+                self.store.set_aside(&work.fact, &reason.to_string()).await?;
+                if reason == SetAside::UndoAfterFinal {
+                    self.store.halt_chain(chain_id, HALT_PAST_FINALITY).await?;
+                }
+                return Ok(());
+            }
+        }
+        tracing::info!(
+            chain = chain_id.0,
+            user_op_hash = %event.user_op_hash,
+            block = event.sighting.block.number,
+            step = ?work.step,
+            cost_wei = %event.actual_gas_cost,
+            "chain fact applied"
+        );
+        Ok(self.store.finish_work(work).await?)
+    }
+}

@@ -1,0 +1,136 @@
+//! Judging an operation before it is priced: whose it is, whether its chain can be trusted, and
+//! whether it costs what it honestly needs.
+
+use alloy_primitives::{Address, U256};
+use chain::RpcError;
+use chain::node::Header;
+use domain::bounds::{self, Measured};
+use domain::ids::ExternalId;
+use domain::ledger::funds::FundsRefusal;
+use domain::{AccountId, Points, TenantId};
+use erc4337::UserOperation;
+use erc4337::gas::required_pre_verification_gas;
+use store::Keyed;
+use store::funds::{Direction, FundsOutcome, MoveFunds};
+use store::wallets::Wallet;
+
+use crate::chains::{Chain, Paymaster};
+use crate::clock::wall_seconds;
+use crate::identity::{Caller, Reach};
+use crate::{Refusal, Service, ServiceError};
+
+impl Service {
+    /// The account that pays for a sender, if the caller may reserve its points.
+    pub(crate) async fn payer(
+        &self,
+        caller: &Caller,
+        chain: &Chain,
+        sender: Address,
+    ) -> Result<AccountId, ServiceError> {
+        if caller.reach == Reach::NoAccount {
+            return Err(Refusal::UserProofRequired.into());
+        }
+        let wallet = Wallet { chain: chain.id, address: sender };
+        if let Some(account) = self.store.wallet_account(caller.tenant, wallet).await? {
+            return Ok(account);
+        }
+        match self.settings.auto_provision {
+            Some(points) => self.provision(caller.tenant, wallet, points).await,
+            None => Err(Refusal::WalletNotLinked(sender).into()),
+        }
+    }
+
+    /// Development only: an account of its own, with points, for a wallet that nobody linked. Every
+    /// part is safe to repeat, so that parallel first sights end in one account.
+    async fn provision(
+        &self,
+        tenant: TenantId,
+        wallet: Wallet,
+        points: Points,
+    ) -> Result<AccountId, ServiceError> {
+        let name = format!("dev:{}:{}", wallet.chain, wallet.address);
+        let not_nameable = |_| Refusal::WalletNotLinked(wallet.address);
+        let external_id = ExternalId::try_from(name.clone()).map_err(not_nameable)?;
+        let account = self.store.ensure_account(tenant, &external_id).await?;
+        let funded = self
+            .store
+            .move_funds(&MoveFunds {
+                tenant,
+                account,
+                direction: Direction::Credit,
+                amount: points,
+                reason: "development".to_owned(),
+                reference: "auto-provision".parse().map_err(not_nameable)?,
+                keyed: Keyed {
+                    key: "auto-provision".parse().map_err(not_nameable)?,
+                    request_hash: alloy_primitives::keccak256(&name),
+                },
+            })
+            .await?;
+        match funded {
+            FundsOutcome::Applied(_)
+            | FundsOutcome::Replayed(_)
+            | FundsOutcome::Refused(FundsRefusal::ZeroAmount) => {}
+            FundsOutcome::Refused(_)
+            | FundsOutcome::Conflict(_)
+            | FundsOutcome::KeyReused
+            | FundsOutcome::NoAccount => {
+                return Err(Refusal::WalletNotLinked(wallet.address).into());
+            }
+        }
+        self.store.link_wallet(tenant, account, wallet).await?;
+        Ok(account)
+    }
+
+    /// Refuses on a chain that an operator must look at first.
+    pub(crate) async fn refuse_if_halted(&self, chain: &Chain) -> Result<(), ServiceError> {
+        let cursor = self.store.cursor(chain.id).await?;
+        match cursor.and_then(|cursor| cursor.halt_reason) {
+            Some(reason) => Err(Refusal::ChainHalted { chain: chain.id, reason }.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The chain's head, unless it is far from the wall clock: a signature whose window is reckoned
+    /// from an old block could be valid for longer than its reservation is meant to be.
+    pub(crate) async fn fresh_head(&self, chain: &Chain) -> Result<Header, ServiceError> {
+        let head = chain.node.head().await.map_err(ServiceError::Node)?;
+        let seconds = head.timestamp.0.abs_diff(wall_seconds());
+        if seconds > self.settings.stale_head_seconds {
+            return Err(Refusal::StaleHead { chain: chain.id, seconds }.into());
+        }
+        Ok(head)
+    }
+
+    /// Refuses an operation that could cost more than it honestly needs.
+    pub(crate) async fn refuse_if_out_of_bounds(
+        &self,
+        chain: &Chain,
+        paymaster: &Paymaster,
+        head: &Header,
+        operation: &UserOperation,
+    ) -> Result<(), ServiceError> {
+        let (estimate, tip) = tokio::join!(
+            chain.bundler.estimate(operation, paymaster.entry_point),
+            chain.node.max_priority_fee_per_gas(),
+        );
+        let estimate = estimate.map_err(|error| match error {
+            RpcError::Rpc { message, .. } => Refusal::SimulationFailed(message).into(),
+            RpcError::Unreachable { .. }
+            | RpcError::TimedOut { .. }
+            | RpcError::Malformed { .. } => ServiceError::Bundler(error),
+        })?;
+        let measured = Measured {
+            pre_verification_gas: U256::from(required_pre_verification_gas(
+                operation,
+                chain.calldata_price,
+            )),
+            call_gas_limit: estimate.call_gas_limit,
+            verification_gas_limit: estimate.verification_gas_limit,
+            base_fee: head.base_fee_per_gas,
+            priority_fee: tip.map_err(ServiceError::Node)?,
+        };
+        bounds::check(operation, &self.settings.bounds, &measured).map_err(Refusal::from)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! The chains, EntryPoints and paymasters that are served.
+
+use std::sync::Arc;
+
+use alloy_primitives::Address;
+use chain::Finality;
+use chain::bundler::Bundler;
+use chain::node::Node;
+use domain::{ChainId, TenantId};
+use erc4337::gas::CalldataPrice;
+use erc4337::{EntryPointVersion, entry_point};
+use signer::LocalSigner;
+
+use crate::{Refusal, Service};
+
+/// One chain that is served.
+#[derive(Debug)]
+pub struct Chain {
+    /// Its id.
+    pub id: ChainId,
+    /// Its node.
+    pub node: Node,
+    /// Its bundler.
+    pub bundler: Bundler,
+    /// Which block will not go away.
+    pub finality: Finality,
+    /// The first block that can hold an operation of ours.
+    pub start_block: u64,
+    /// What calldata costs there.
+    pub calldata_price: CalldataPrice,
+    /// The paymasters on it.
+    pub paymasters: Vec<Paymaster>,
+}
+
+/// One deployed paymaster with its key.
+#[derive(Clone, Debug)]
+pub struct Paymaster {
+    /// Its address.
+    pub address: Address,
+    /// The company whose deposit it is.
+    pub tenant: TenantId,
+    /// The EntryPoint that it is bound to.
+    pub entry_point: Address,
+    /// That EntryPoint's rules.
+    pub version: EntryPointVersion,
+    /// Who signs for it.
+    pub signer: Arc<LocalSigner>,
+}
+
+impl Chain {
+    /// The EntryPoints that a paymaster of this chain is bound to, each once.
+    #[must_use]
+    pub fn entry_points(&self) -> Vec<Address> {
+        let mut addresses: Vec<_> =
+            self.paymasters.iter().map(|paymaster| paymaster.entry_point).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
+    }
+
+    /// The company's paymaster for an EntryPoint.
+    ///
+    /// # Errors
+    /// When the EntryPoint is not served, or not for this company.
+    pub fn paymaster(&self, tenant: TenantId, entry_point: Address) -> Result<&Paymaster, Refusal> {
+        if entry_point == entry_point::V06_ADDRESS {
+            return Err(Refusal::EntryPointV06);
+        }
+        let mut served = self.paymasters.iter().filter(|p| p.entry_point == entry_point).peekable();
+        if served.peek().is_none() {
+            return Err(Refusal::UnknownEntryPoint(entry_point));
+        }
+        served.find(|p| p.tenant == tenant).ok_or(Refusal::NoPaymaster(entry_point))
+    }
+}
+
+impl Service {
+    /// A chain that is served.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn chain(&self, id: ChainId) -> Result<&Chain, Refusal> {
+        self.chains.get(&id).ok_or(Refusal::UnknownChain(id))
+    }
+
+    /// All chains that are served.
+    pub fn chains(&self) -> impl Iterator<Item = &Chain> {
+        self.chains.values()
+    }
+}

@@ -1,0 +1,92 @@
+//! Use cases and the workers' loops: where the rules of `domain`, the database, the keys and the
+//! chains meet.
+//!
+//! | module | use case |
+//! | --- | --- |
+//! | [`identity`] | who asks, and whose points they may reserve |
+//! | [`chains`] | the chains, EntryPoints and paymasters that are served |
+//! | [`sponsor`] | a signature for an operation, backed by points |
+//! | [`stub`] | what a client estimates with, before there is a signature |
+//! | [`quote`] | what an operation would cost, and whether it would be sponsored |
+//! | [`relay`] | the pass-through to the chain's bundler |
+//! | [`ingest`] · [`apply`] · [`release`] | the chain's word, read, applied, and waited for |
+//! | [`worker`] | the loops around those three |
+//! | [`refusal`] | every reason not to sponsor, by name |
+//!
+//! **Invariant:** no use case moves points but through one command of `store`; the wall clock is read
+//! in one place, and only to refuse.
+
+pub mod apply;
+pub mod chains;
+mod clock;
+pub mod identity;
+pub mod ingest;
+pub mod quote;
+pub mod refusal;
+pub mod relay;
+pub mod release;
+pub mod sponsor;
+pub mod stub;
+pub mod worker;
+
+mod assess;
+mod error;
+
+use std::collections::BTreeMap;
+
+use domain::bounds::Bounds;
+use domain::quote::Bps;
+use domain::{ChainId, Points};
+use store::Store;
+
+pub use error::ServiceError;
+pub use refusal::Refusal;
+
+use crate::chains::Chain;
+
+/// The price of gas: a fixed rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FixedPrice {
+    /// Micropoints per 10¹⁸ wei, at least 1.
+    pub micropoints_per_e18_wei: u64,
+    /// What the company adds.
+    pub markup: Bps,
+}
+
+/// What the use cases may assume, from the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long a signature is valid, in seconds of chain time.
+    pub validity_seconds: u32,
+    /// How far the head may lag the wall clock before signing stops, in seconds.
+    pub stale_head_seconds: u64,
+    /// What an honest operation can cost.
+    pub bounds: Bounds,
+    /// The price of gas.
+    pub price: FixedPrice,
+    /// Development only: an account with this many points for every wallet that nobody linked.
+    pub auto_provision: Option<Points>,
+}
+
+/// Stipend's use cases. Cheap to share behind an `Arc`.
+#[derive(Debug)]
+pub struct Service {
+    store: Store,
+    chains: BTreeMap<ChainId, Chain>,
+    settings: Settings,
+}
+
+impl Service {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(store: Store, chains: Vec<Chain>, settings: Settings) -> Self {
+        let chains = chains.into_iter().map(|chain| (chain.id, chain)).collect();
+        Self { store, chains, settings }
+    }
+
+    /// The database.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+}

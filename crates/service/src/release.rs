@@ -1,0 +1,35 @@
+//! Returning the points of operations that can no longer land, on proof of a final block.
+
+use domain::ChainId;
+use domain::ledger::sponsorship::CancelOutcome;
+
+use crate::{Service, ServiceError};
+
+/// How many reservations one pass takes, so that a mass expiry never starves settlement.
+const BATCH: u16 = 50;
+
+impl Service {
+    /// Releases what can be released, at most one batch; how many were.
+    ///
+    /// # Errors
+    /// When the database does not answer; the rest waits.
+    pub async fn release_pass(&self, chain_id: ChainId) -> Result<usize, ServiceError> {
+        let mut released: usize = 0;
+        for releasable in self.store.releasable(chain_id, BATCH).await? {
+            match self.store.release(&releasable).await? {
+                CancelOutcome::Released => {
+                    released = released.saturating_add(1);
+                    tracing::info!(
+                        chain = chain_id.0,
+                        sender = %releasable.proof.slot().sender,
+                        final_block = releasable.proof.final_block().number,
+                        "sponsorship released"
+                    );
+                }
+                CancelOutcome::Replayed | CancelOutcome::NotYet | CancelOutcome::AlreadySettled => {
+                }
+            }
+        }
+        Ok(released)
+    }
+}

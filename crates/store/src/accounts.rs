@@ -1,0 +1,157 @@
+//! Accounts and their names.
+
+use domain::ledger::Balances;
+use domain::{AccountId, ExternalId, Points, TenantId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::command::{Command, commit};
+use crate::{Store, StoreError, codec};
+
+/// An account's balances, as a statement shows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountBalances {
+    /// The four columns.
+    pub balances: Balances,
+    /// The part of `reserved` that returns when provisionally settled operations become final.
+    pub pending: Points,
+    /// Sequence of the last entry.
+    pub entry_seq: i64,
+}
+
+struct EnsureAccount<'a> {
+    tenant: TenantId,
+    external_id: &'a ExternalId,
+    candidate: AccountId,
+}
+
+impl Command for EnsureAccount<'_> {
+    type Outcome = AccountId;
+
+    async fn execute(&self, connection: &mut PgConnection) -> Result<AccountId, StoreError> {
+        let named = sqlx::query_scalar!(
+            r#"SELECT account_id FROM account_names WHERE tenant_id = $1 AND external_id = $2"#,
+            self.tenant.0,
+            self.external_id.as_str(),
+        )
+        .fetch_optional(&mut *connection)
+        .await?;
+        if let Some(account) = named {
+            return Ok(AccountId(account));
+        }
+        sqlx::query!(
+            r#"INSERT INTO accounts (tenant_id, account_id) VALUES ($1, $2)
+            ON CONFLICT (tenant_id, account_id) DO NOTHING"#,
+            self.tenant.0,
+            self.candidate.0,
+        )
+        .execute(&mut *connection)
+        .await?;
+        // A neighbour that took the name first makes this wait and then return nothing; its own
+        // account is the one, and ours goes with the rollback.
+        let taken = sqlx::query_scalar!(
+            r#"INSERT INTO account_names (tenant_id, external_id, account_id) VALUES ($1, $2, $3)
+            ON CONFLICT (tenant_id, external_id) DO NOTHING RETURNING account_id"#,
+            self.tenant.0,
+            self.external_id.as_str(),
+            self.candidate.0,
+        )
+        .fetch_optional(connection)
+        .await?;
+        match taken {
+            Some(account) => Ok(AccountId(account)),
+            None => Err(StoreError::Contention(sqlx::Error::RowNotFound)),
+        }
+    }
+}
+
+impl Store {
+    /// The account of this name, made if it does not exist.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn ensure_account(
+        &self,
+        tenant: TenantId,
+        external_id: &ExternalId,
+    ) -> Result<AccountId, StoreError> {
+        let candidate = AccountId(Uuid::now_v7());
+        commit(&self.pool, &EnsureAccount { tenant, external_id, candidate }).await
+    }
+
+    /// The account of this name, if there is one.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn account_by_name(
+        &self,
+        tenant: TenantId,
+        external_id: &ExternalId,
+    ) -> Result<Option<AccountId>, StoreError> {
+        let id = sqlx::query_scalar!(
+            r#"SELECT account_id FROM account_names WHERE tenant_id = $1 AND external_id = $2"#,
+            tenant.0,
+            external_id.as_str(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(id.map(AccountId))
+    }
+
+    /// The name of an account; `None` once it is erased.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn account_name(
+        &self,
+        tenant: TenantId,
+        account: AccountId,
+    ) -> Result<Option<String>, StoreError> {
+        let name = sqlx::query_scalar!(
+            r#"SELECT external_id FROM account_names WHERE tenant_id = $1 AND account_id = $2"#,
+            tenant.0,
+            account.0,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(name)
+    }
+
+    /// An account's balances, of one moment.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn balances(
+        &self,
+        tenant: TenantId,
+        account: AccountId,
+    ) -> Result<Option<AccountBalances>, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT available_micropoints, reserved_micropoints, spent_micropoints,
+                debt_micropoints, entry_seq,
+                coalesce((SELECT sum(r.reserved_micropoints - r.from_reserved_micropoints)
+                    FROM reservations r
+                    WHERE r.tenant_id = a.tenant_id AND r.account_id = a.account_id
+                        AND r.state = 'settled_provisional' AND r.settled_before = 'open'), 0)::bigint
+                    AS "pending_micropoints!"
+            FROM accounts a WHERE tenant_id = $1 AND account_id = $2"#,
+            tenant.0,
+            account.0,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| {
+            Ok(AccountBalances {
+                balances: Balances {
+                    available: codec::points(row.available_micropoints)?,
+                    reserved: codec::points(row.reserved_micropoints)?,
+                    spent: codec::points(row.spent_micropoints)?,
+                    debt: codec::points(row.debt_micropoints)?,
+                },
+                pending: codec::points(row.pending_micropoints)?,
+                entry_seq: row.entry_seq,
+            })
+        })
+        .transpose()
+    }
+}

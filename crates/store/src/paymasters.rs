@@ -1,0 +1,51 @@
+//! Deployed paymaster contracts.
+
+use alloy_primitives::Address;
+use domain::{ChainId, TenantId};
+
+use crate::{Store, StoreError, codec};
+
+/// One deployed paymaster contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paymaster {
+    /// The chain it is deployed on.
+    pub chain: ChainId,
+    /// Its address.
+    pub address: Address,
+    /// The company whose deposit it is.
+    pub tenant: TenantId,
+    /// The EntryPoint that it is bound to.
+    pub entry_point: Address,
+}
+
+impl Store {
+    /// Registers a paymaster, and answers what stands registered under its address: another tenant or
+    /// EntryPoint than asked for means that the configuration contradicts the past.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn register_paymaster(&self, paymaster: &Paymaster) -> Result<Paymaster, StoreError> {
+        sqlx::query!(
+            r#"INSERT INTO paymasters (chain_id, paymaster, tenant_id, entry_point)
+            VALUES ($1, $2, $3, $4) ON CONFLICT (chain_id, paymaster) DO NOTHING"#,
+            codec::chain_id(paymaster.chain)?,
+            paymaster.address.as_slice(),
+            paymaster.tenant.0,
+            paymaster.entry_point.as_slice(),
+        )
+        .execute(&self.pool)
+        .await?;
+        let row = sqlx::query!(
+            r#"SELECT tenant_id, entry_point FROM paymasters WHERE chain_id = $1 AND paymaster = $2"#,
+            codec::chain_id(paymaster.chain)?,
+            paymaster.address.as_slice(),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(Paymaster {
+            tenant: TenantId(row.tenant_id),
+            entry_point: codec::address(&row.entry_point)?,
+            ..*paymaster
+        })
+    }
+}

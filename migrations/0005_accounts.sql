@@ -1,0 +1,39 @@
+-- One user's points. The row is the account's lock: every command takes it FOR NO KEY UPDATE first,
+-- then loads, decides and writes. Balances are checked columns that the sum of entries can rebuild.
+-- Written by every money command; read by balances.
+--
+-- Invariant: user columns are never negative, by CHECK (promise 5). A CHECK that fires is a defect of
+-- Stipend, never an answer to a request.
+CREATE TABLE accounts (
+    tenant_id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    available_micropoints bigint NOT NULL DEFAULT 0,
+    reserved_micropoints bigint NOT NULL DEFAULT 0,
+    spent_micropoints bigint NOT NULL DEFAULT 0,
+    debt_micropoints bigint NOT NULL DEFAULT 0,
+    entry_seq bigint NOT NULL DEFAULT 0,
+    entry_hash bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex'),
+    event_seq bigint NOT NULL DEFAULT 0,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT accounts_pkey PRIMARY KEY (tenant_id, account_id),
+    CONSTRAINT accounts_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tenants,
+    CONSTRAINT accounts_available_not_negative CHECK (available_micropoints >= 0),
+    CONSTRAINT accounts_reserved_not_negative CHECK (reserved_micropoints >= 0),
+    CONSTRAINT accounts_spent_not_negative CHECK (spent_micropoints >= 0),
+    CONSTRAINT accounts_debt_not_negative CHECK (debt_micropoints >= 0),
+    CONSTRAINT accounts_entry_hash_length CHECK (octet_length(entry_hash) = 32)
+) WITH (fillfactor = 50);
+
+-- The Web2 system's own name of an account: a directory, apart from the account so that a name can be
+-- erased while the entries stay.
+CREATE TABLE account_names (
+    tenant_id uuid NOT NULL,
+    external_id text NOT NULL,
+    account_id uuid NOT NULL,
+    CONSTRAINT account_names_pkey PRIMARY KEY (tenant_id, external_id),
+    CONSTRAINT account_names_account_key UNIQUE (tenant_id, account_id),
+    CONSTRAINT account_names_account_fkey FOREIGN KEY (tenant_id, account_id) REFERENCES accounts
+);
+
+GRANT SELECT, INSERT, UPDATE ON accounts TO stipend_runtime;
+GRANT SELECT, INSERT, DELETE ON account_names TO stipend_runtime;
