@@ -14,6 +14,7 @@ pub mod artifact;
 pub mod bundler;
 pub mod contracts;
 pub mod deploy;
+pub mod deployment;
 pub mod driver;
 pub mod entry_points;
 pub mod error;
@@ -26,6 +27,7 @@ pub mod service;
 pub mod stack;
 pub mod tools;
 
+pub use deployment::{Deployment, DeploymentOptions};
 pub use error::{Error, Result};
 pub use run::Run;
 pub use stack::{ChainStack, Stack, StackOptions};

@@ -1,5 +1,7 @@
 //! Accounts and their names.
 
+use std::collections::BTreeMap;
+
 use domain::ledger::Balances;
 use domain::{AccountId, ExternalId, Points, TenantId};
 use sqlx::PgConnection;
@@ -115,6 +117,27 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         Ok(name)
+    }
+
+    /// The names of several accounts; erased ones are left out.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn account_names(
+        &self,
+        tenant: TenantId,
+        accounts: &[AccountId],
+    ) -> Result<BTreeMap<AccountId, String>, StoreError> {
+        let ids: Vec<Uuid> = accounts.iter().map(|account| account.0).collect();
+        let rows = sqlx::query!(
+            r#"SELECT account_id, external_id FROM account_names
+            WHERE tenant_id = $1 AND account_id = ANY($2)"#,
+            tenant.0,
+            &ids,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| (AccountId(row.account_id), row.external_id)).collect())
     }
 
     /// An account's balances, of one moment.

@@ -66,7 +66,7 @@ pub struct SponsorshipFilter<'a> {
     pub account: Option<AccountId>,
     /// Of this smart account.
     pub sender: Option<Address>,
-    /// In this state.
+    /// In a state whose name starts so: `settled` finds both kinds of it.
     pub state: Option<&'a str>,
     /// Older than this one, for the next page.
     pub before: Option<ReservationId>,
@@ -170,7 +170,7 @@ impl Store {
                 AND ($2::uuid IS NULL OR reservation_id = $2)
                 AND ($3::uuid IS NULL OR account_id = $3)
                 AND ($4::bytea IS NULL OR sender = $4)
-                AND ($5::text IS NULL OR state = $5)
+                AND ($5::text IS NULL OR starts_with(state, $5))
                 AND ($6::uuid IS NULL OR reservation_id < $6)
             ORDER BY reservation_id DESC LIMIT $7"#,
             tenant.0,

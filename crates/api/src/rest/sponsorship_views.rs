@@ -1,0 +1,198 @@
+//! Sponsorships as look-ups show them.
+
+use alloy_primitives::{B256, Bytes};
+use domain::{Points, ReservationId, Wei};
+use serde::Serialize;
+use service::sponsor::Sponsored;
+use store::sponsorships::CommittedGrant;
+use store::views::{SettlementView, SponsorshipView, TimelineEvent};
+
+use super::operation::PriceBody;
+use crate::wire::{self, Hex20};
+
+/// A sponsorship as it is given. Made of the grant's immutable row alone, so that a replay is the same to the byte; the
+/// paymaster fields are written as an operation carries them.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct GivenBody {
+    id: ReservationId,
+    chain_id: u64,
+    entry_point: Hex20,
+    sender: Hex20,
+    nonce: String,
+    paymaster: Hex20,
+    paymaster_data: Bytes,
+    paymaster_verification_gas_limit: String,
+    paymaster_post_op_gas_limit: String,
+    user_op_hash: B256,
+    reserved: Points,
+    max_cost: Wei,
+    valid_until: u64,
+}
+
+impl From<Sponsored> for GivenBody {
+    fn from(sponsored: Sponsored) -> Self {
+        let Sponsored { grant, paymaster, .. } = sponsored;
+        Self {
+            id: grant.reservation,
+            chain_id: grant.slot.chain_id.0,
+            entry_point: Hex20(grant.slot.entry_point),
+            sender: Hex20(grant.slot.sender),
+            nonce: wire::quantity(grant.slot.nonce),
+            paymaster: Hex20(paymaster.paymaster),
+            paymaster_data: paymaster.data,
+            paymaster_verification_gas_limit: wire::quantity(paymaster.verification_gas_limit),
+            paymaster_post_op_gas_limit: wire::quantity(paymaster.post_op_gas_limit),
+            user_op_hash: grant.user_op_hash,
+            reserved: grant.points,
+            max_cost: grant.max_cost,
+            valid_until: grant.valid_until.0,
+        }
+    }
+}
+
+/// A sponsorship in a list.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SponsorshipBody {
+    id: ReservationId,
+    external_id: Option<String>,
+    chain_id: u64,
+    entry_point: Hex20,
+    sender: Hex20,
+    nonce: String,
+    attempt: i32,
+    paymaster: Hex20,
+    state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#final: Option<bool>,
+    closing: bool,
+    reserved: Points,
+    price: PriceBody,
+    valid_until: u64,
+    settlement: Option<SettlementBody>,
+    opened_at: String,
+    changed_at: String,
+}
+
+/// The same with everything that belongs to it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SponsorshipDetailBody {
+    #[serde(flatten)]
+    sponsorship: SponsorshipBody,
+    grants: Vec<GrantBody>,
+    timeline: Vec<EventBody>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SettlementBody {
+    cost: Points,
+    gas_cost: Wei,
+    success: bool,
+    user_op_hash: B256,
+    transaction_hash: B256,
+    block_number: u64,
+    block_hash: B256,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GrantBody {
+    number: i32,
+    user_op_hash: B256,
+    reserved: Points,
+    max_cost: Wei,
+    valid_until: u64,
+    paymaster_verification_gas_limit: String,
+    paymaster_post_op_gas_limit: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EventBody {
+    id: String,
+    kind: String,
+    recorded_at: String,
+}
+
+impl SponsorshipBody {
+    pub(super) fn new(view: SponsorshipView, external_id: Option<String>) -> Self {
+        let (state, is_final) = public_state(&view.state);
+        Self {
+            id: view.id,
+            external_id,
+            chain_id: view.slot.chain_id.0,
+            entry_point: Hex20(view.slot.entry_point),
+            sender: Hex20(view.slot.sender),
+            nonce: wire::quantity(view.slot.nonce),
+            attempt: view.attempt,
+            paymaster: Hex20(view.paymaster),
+            state: state.to_owned(),
+            r#final: is_final,
+            closing: view.closing,
+            reserved: view.reserved,
+            price: view.quote.into(),
+            valid_until: view.last_valid_until,
+            settlement: view.settlement.map(SettlementBody::from),
+            opened_at: wire::timestamp(view.opened_at),
+            changed_at: wire::timestamp(view.changed_at),
+        }
+    }
+
+    pub(super) fn with(
+        self,
+        grants: Vec<CommittedGrant>,
+        timeline: Vec<TimelineEvent>,
+    ) -> SponsorshipDetailBody {
+        SponsorshipDetailBody {
+            sponsorship: self,
+            grants: grants.into_iter().map(GrantBody::from).collect(),
+            timeline: timeline.into_iter().map(EventBody::from).collect(),
+        }
+    }
+}
+
+/// The state on the wire, and whether a settled one is final.
+fn public_state(stored: &str) -> (&str, Option<bool>) {
+    match stored {
+        "settled_provisional" => ("settled", Some(false)),
+        "settled_final" => ("settled", Some(true)),
+        other => (other, None),
+    }
+}
+
+impl From<SettlementView> for SettlementBody {
+    fn from(view: SettlementView) -> Self {
+        Self {
+            cost: view.cost,
+            gas_cost: view.gas_cost,
+            success: view.success,
+            user_op_hash: view.user_op_hash,
+            transaction_hash: view.transaction_hash,
+            block_number: view.block_number,
+            block_hash: view.block_hash,
+        }
+    }
+}
+
+impl From<CommittedGrant> for GrantBody {
+    fn from(grant: CommittedGrant) -> Self {
+        Self {
+            number: grant.grant_no,
+            user_op_hash: grant.user_op_hash,
+            reserved: grant.points,
+            max_cost: grant.max_cost,
+            valid_until: grant.valid_until.0,
+            paymaster_verification_gas_limit: wire::quantity(grant.paymaster_gas.verification),
+            paymaster_post_op_gas_limit: wire::quantity(grant.paymaster_gas.post_op),
+        }
+    }
+}
+
+impl From<TimelineEvent> for EventBody {
+    fn from(event: TimelineEvent) -> Self {
+        Self { id: event.id, kind: event.kind, recorded_at: wire::timestamp(event.recorded_at) }
+    }
+}

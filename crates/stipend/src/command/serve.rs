@@ -1,0 +1,44 @@
+//! `stipend serve`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::config::Config;
+use crate::{command, wiring};
+
+/// The address is taken, or not this host's.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}")]
+struct CannotListen {
+    address: std::net::SocketAddr,
+    #[source]
+    cause: std::io::Error,
+}
+
+pub(crate) async fn run(config: &Config, with_worker: bool) -> Result<(), crate::Failure> {
+    let service = wiring::service(config).await?;
+    let stop = command::stop_on_signal()?;
+    let address = config.http.listen;
+    let listener =
+        TcpListener::bind(address).await.map_err(|cause| CannotListen { address, cause })?;
+    let settings = api::HttpSettings {
+        body_limit_bytes: config.http.body_limit_bytes,
+        request_timeout: Duration::from_secs(config.http.request_timeout_seconds),
+        max_batch: config.http.max_batch,
+    };
+    let router = api::router(Arc::clone(&service), settings);
+    tracing::info!(%address, with_worker, chains = config.chains.len(), "serving");
+    let worker = with_worker.then(|| {
+        let poll_interval = config.worker.poll_interval();
+        tokio::spawn(service::worker::run(Arc::clone(&service), poll_interval, stop.clone()))
+    });
+    axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned()).await?;
+    stop.cancel();
+    if let Some(worker) = worker {
+        worker.await?;
+    }
+    service.store().close().await;
+    Ok(())
+}

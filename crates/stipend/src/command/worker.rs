@@ -1,0 +1,15 @@
+//! `stipend worker`.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::{command, wiring};
+
+pub(crate) async fn run(config: &Config) -> Result<(), crate::Failure> {
+    let service = wiring::service(config).await?;
+    let stop = command::stop_on_signal()?;
+    tracing::info!(chains = config.chains.len(), "worker starts");
+    service::worker::run(Arc::clone(&service), config.worker.poll_interval(), stop).await;
+    service.store().close().await;
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! The configuration: one TOML file, overridden by the environment, checked as a whole at start.
+
+mod chains;
+mod check;
+mod load;
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use domain::Points;
+use serde::Deserialize;
+
+pub(crate) use chains::{Chain, Paymaster};
+pub(crate) use load::load;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// What this installation is for. Default `production`, which refuses what only development may
+    /// do.
+    #[serde(default)]
+    pub(crate) environment: Environment,
+    pub(crate) database: Database,
+    #[serde(default)]
+    pub(crate) http: Http,
+    #[serde(default)]
+    pub(crate) worker: Worker,
+    #[serde(default)]
+    pub(crate) sponsorship: Sponsorship,
+    pub(crate) pricing: Pricing,
+    #[serde(default)]
+    pub(crate) bounds: Bounds,
+    #[serde(default)]
+    pub(crate) telemetry: Telemetry,
+    #[serde(default)]
+    pub(crate) dev: Dev,
+    /// Keys that sign sponsorships, by a name that paymasters refer to.
+    #[serde(default)]
+    pub(crate) signers: BTreeMap<String, Signer>,
+    /// The chains that are served.
+    #[serde(default)]
+    pub(crate) chains: Vec<Chain>,
+}
+
+/// What an installation is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Environment {
+    /// Real points.
+    #[default]
+    Production,
+    /// A developer's machine.
+    Development,
+}
+
+/// The database.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Database {
+    /// As the runtime role: `postgres://user:password@host:port/database`. A secret: set it by
+    /// `STIPEND__DATABASE__URL`.
+    pub(crate) url: String,
+    /// As the owner role; only `migrate` reads it.
+    pub(crate) owner_url: Option<String>,
+    /// Connections of one process. Default 16: each holds one transaction of a few milliseconds.
+    #[serde(default = "Database::default_max_connections")]
+    pub(crate) max_connections: u32,
+}
+
+impl Database {
+    const fn default_max_connections() -> u32 {
+        16
+    }
+}
+
+/// The HTTP server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Http {
+    /// Where to listen. Default `127.0.0.1:8080`: TLS is the load balancer's.
+    pub(crate) listen: SocketAddr,
+    /// The longest request body, in bytes. Default 256 KiB.
+    pub(crate) body_limit_bytes: usize,
+    /// The longest time for a request, in seconds. Default 9: clients give up after 10.
+    pub(crate) request_timeout_seconds: u64,
+    /// The most JSON-RPC calls in one batch. Default 20.
+    pub(crate) max_batch: usize,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            body_limit_bytes: 256 * 1024,
+            request_timeout_seconds: 9,
+            max_batch: 20,
+        }
+    }
+}
+
+/// The workers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Worker {
+    /// The pause at the head of a chain, in milliseconds. Default 1000.
+    pub(crate) poll_interval_millis: u64,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self { poll_interval_millis: 1_000 }
+    }
+}
+
+impl Worker {
+    /// The pause at the head of a chain.
+    pub(crate) const fn poll_interval(&self) -> Duration {
+        Duration::from_millis(self.poll_interval_millis)
+    }
+}
+
+/// How sponsorships are signed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Sponsorship {
+    /// How long a signature is valid, in seconds of chain time. Default 180, at most 3600: points
+    /// stay reserved at least as long.
+    pub(crate) validity_seconds: u32,
+    /// How far the chain's head may be from the wall clock before signing stops, in seconds.
+    /// Default 60.
+    pub(crate) stale_head_seconds: u64,
+}
+
+impl Default for Sponsorship {
+    fn default() -> Self {
+        Self { validity_seconds: 180, stale_head_seconds: 60 }
+    }
+}
+
+/// What gas costs in points.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pricing {
+    /// Points per 10^18 wei, a decimal string such as `"250000"`.
+    pub(crate) points_per_e18_wei: Points,
+    /// What the company adds, in basis points. Default 0.
+    #[serde(default)]
+    pub(crate) markup_bps: u32,
+}
+
+/// What an honest operation can cost; factors in basis points.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Bounds {
+    /// preVerificationGas against our own estimate. Default 15 000: one and a half times.
+    pub(crate) pre_verification_gas_bps: u32,
+    /// Call and verification limits against simulation. Default 20 000: twice.
+    pub(crate) gas_limits_bps: u32,
+    /// Tip against the market. Default 30 000: three times.
+    pub(crate) priority_fee_bps: u32,
+    /// A tip that is always allowed, in wei per gas. Default 10^9: quiet chains have a market of
+    /// almost nothing.
+    pub(crate) priority_fee_floor_wei: u64,
+    /// The most gas that the paymaster's verification may be given. Default 150 000.
+    pub(crate) paymaster_verification_gas_cap: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            pre_verification_gas_bps: 15_000,
+            gas_limits_bps: 20_000,
+            priority_fee_bps: 30_000,
+            priority_fee_floor_wei: 1_000_000_000,
+            paymaster_verification_gas_cap: 150_000,
+        }
+    }
+}
+
+/// Logs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Telemetry {
+    /// A filter: `info`, `info,store=debug`. Default `info`.
+    pub(crate) log: String,
+    /// `text` or `json`. Default `text`.
+    pub(crate) format: LogFormat,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { log: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// What only `environment = "development"` may set.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Dev {
+    /// An account with this many points for every wallet that nobody linked.
+    pub(crate) auto_provision: Option<Points>,
+}
+
+/// Where a signing key comes from: exactly one of the three.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Signer {
+    /// An encrypted keystore file (Web3 Secret Storage, version 3), with `password_file`.
+    pub(crate) keystore: Option<PathBuf>,
+    /// The file that holds the keystore's password.
+    pub(crate) password_file: Option<PathBuf>,
+    /// A file that holds the key in hex.
+    pub(crate) key_file: Option<PathBuf>,
+    /// The key itself in hex. Development only.
+    pub(crate) key: Option<String>,
+}

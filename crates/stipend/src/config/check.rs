@@ -1,0 +1,116 @@
+//! What the types cannot say: settings that contradict each other or the rules.
+
+use std::collections::BTreeSet;
+
+use domain::window::MAX_VALIDITY_SECONDS;
+
+use super::{Chain, Config, Environment, Signer};
+
+/// Every error of a configuration, in words that name the setting.
+pub(super) fn errors(config: &Config) -> Vec<String> {
+    let mut errors = Vec::new();
+    let mut refuse = |wrong: bool, text: String| {
+        if wrong {
+            errors.push(text);
+        }
+    };
+    let validity = config.sponsorship.validity_seconds;
+    refuse(
+        !(60..=MAX_VALIDITY_SECONDS).contains(&validity),
+        format!("sponsorship.validity_seconds is {validity}, must be 60 to {MAX_VALIDITY_SECONDS}"),
+    );
+    refuse(config.pricing.points_per_e18_wei.is_zero(), "pricing.points_per_e18_wei is 0".into());
+    refuse(
+        config.pricing.markup_bps > 1_000_000,
+        "pricing.markup_bps is above 1000000, a hundred times the price".into(),
+    );
+    refuse(config.database.max_connections == 0, "database.max_connections is 0".into());
+    refuse(config.http.max_batch == 0, "http.max_batch is 0".into());
+    refuse(config.http.request_timeout_seconds == 0, "http.request_timeout_seconds is 0".into());
+    refuse(
+        config.worker.poll_interval_millis < 10,
+        "worker.poll_interval_millis is below 10".into(),
+    );
+    for (name, bps) in [
+        ("pre_verification_gas_bps", config.bounds.pre_verification_gas_bps),
+        ("gas_limits_bps", config.bounds.gas_limits_bps),
+    ] {
+        refuse(
+            bps < 10_000,
+            format!("bounds.{name} is below 10000, which refuses honest operations"),
+        );
+    }
+    if config.environment == Environment::Production {
+        refuse(
+            config.dev.auto_provision.is_some(),
+            "dev.auto_provision gives points away: environment must be \"development\"".into(),
+        );
+    }
+    for (name, signer) in &config.signers {
+        errors.extend(signer_errors(name, signer, config.environment));
+    }
+    let mut ids = BTreeSet::new();
+    for chain in &config.chains {
+        if !ids.insert(chain.id) {
+            errors.push(format!("chain {} stands twice", chain.id));
+        }
+        errors.extend(chain_errors(chain, config));
+    }
+    errors
+}
+
+fn signer_errors(name: &str, signer: &Signer, environment: Environment) -> Vec<String> {
+    let mut errors = Vec::new();
+    let sources = [signer.keystore.is_some(), signer.key_file.is_some(), signer.key.is_some()];
+    if sources.into_iter().filter(|given| *given).count() != 1 {
+        errors.push(format!("signers.{name} needs exactly one of keystore, key_file and key"));
+    }
+    if signer.keystore.is_some() != signer.password_file.is_some() {
+        errors.push(format!("signers.{name}: keystore and password_file go together"));
+    }
+    if signer.key.is_some() && environment == Environment::Production {
+        errors.push(format!(
+            "signers.{name}.key stands in the configuration: environment must be \"development\""
+        ));
+    }
+    errors
+}
+
+fn chain_errors(chain: &Chain, config: &Config) -> Vec<String> {
+    let id = chain.id;
+    let mut errors = Vec::new();
+    if i64::try_from(id).is_err() {
+        errors.push(format!("chain {id}: the id is 2^63 or more"));
+    }
+    if chain.rpc_urls.is_empty() {
+        errors.push(format!("chain {id}: rpc_urls is empty"));
+    }
+    if chain.bundler_urls.is_empty() {
+        errors.push(format!("chain {id}: bundler_urls is empty"));
+    }
+    if chain.paymasters.is_empty() {
+        errors.push(format!("chain {id}: there is no paymaster"));
+    }
+    let mut addresses = BTreeSet::new();
+    let mut served = BTreeSet::new();
+    for paymaster in &chain.paymasters {
+        let address = paymaster.address;
+        if !addresses.insert(address) {
+            errors.push(format!("chain {id}: paymaster {address} stands twice"));
+        }
+        if !served.insert((&paymaster.tenant, paymaster.entry_point())) {
+            errors.push(format!(
+                "chain {id}: tenant {} has two paymasters for EntryPoint {}",
+                paymaster.tenant,
+                paymaster.entry_point()
+            ));
+        }
+        if !config.signers.contains_key(&paymaster.signer) {
+            errors.push(format!(
+                "chain {id}: paymaster {address} names signer {}, which is not under [signers]",
+                paymaster.signer
+            ));
+        }
+    }
+    errors
+}

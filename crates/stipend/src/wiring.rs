@@ -1,0 +1,194 @@
+//! From the configuration to the running parts.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use chain::ConnectError;
+use chain::bundler::Bundler;
+use chain::node::Node;
+use domain::ChainId;
+use domain::quote::Bps;
+use erc4337::gas::CalldataPrice;
+use service::chains::{Chain, Paymaster};
+use service::{FixedPrice, Service, Settings};
+use signer::{LoadError, LocalSigner, Secret, SignerSource};
+use store::{Store, StoreError};
+
+use crate::config::{self, Config};
+
+/// A part that cannot be put in place.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WiringError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A signer.
+    #[error("signers.{name} cannot be loaded")]
+    Signer {
+        /// The signer's name.
+        name: String,
+        /// Why.
+        #[source]
+        cause: LoadError,
+    },
+    /// A password file.
+    #[error("signers.{name}.password_file {} cannot be read", path.display())]
+    Password {
+        /// The signer's name.
+        name: String,
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// A chain's URLs.
+    #[error("chain {chain}: URLs cannot be used")]
+    Urls {
+        /// The chain.
+        chain: u64,
+        /// Why.
+        #[source]
+        cause: ConnectError,
+    },
+    /// A signer that the configuration check would have found missing.
+    #[error("signers.{0} is missing")]
+    NoSigner(String),
+    /// A paymaster that was registered otherwise before.
+    #[error(
+        "paymaster {0} is registered for another tenant or EntryPoint; a deployed paymaster never changes either"
+    )]
+    PaymasterMoved(Address),
+}
+
+/// The database, as the runtime role.
+pub(crate) fn store(config: &Config) -> Result<Store, StoreError> {
+    Store::connect_lazy(&config.database.url, config.database.max_connections)
+}
+
+/// The service with all its parts; the tenants and paymasters of the configuration are registered.
+pub(crate) async fn service(config: &Config) -> Result<Arc<Service>, WiringError> {
+    let store = store(config)?;
+    store.check().await?;
+    let signers = signers(config)?;
+    let mut chains = Vec::with_capacity(config.chains.len());
+    for chain in &config.chains {
+        chains.push(self::chain(&store, chain, &signers).await?);
+    }
+    let bounds = &config.bounds;
+    let settings = Settings {
+        validity_seconds: config.sponsorship.validity_seconds,
+        stale_head_seconds: config.sponsorship.stale_head_seconds,
+        bounds: domain::bounds::Bounds {
+            pre_verification_gas: Bps(bounds.pre_verification_gas_bps),
+            gas_limits: Bps(bounds.gas_limits_bps),
+            priority_fee: Bps(bounds.priority_fee_bps),
+            priority_fee_floor: bounds.priority_fee_floor_wei.into(),
+            paymaster_verification_gas_cap: bounds.paymaster_verification_gas_cap.into(),
+        },
+        price: FixedPrice {
+            micropoints_per_e18_wei: config.pricing.points_per_e18_wei.micropoints(),
+            markup: Bps(config.pricing.markup_bps),
+        },
+        auto_provision: config.dev.auto_provision,
+    };
+    Ok(Arc::new(Service::new(store, chains, settings)))
+}
+
+/// A chain's node and bundler.
+pub(crate) fn connect(chain: &config::Chain) -> Result<(Node, Bundler), WiringError> {
+    let deadline = Duration::from_millis(chain.rpc_deadline_millis);
+    let urls = |cause| WiringError::Urls { chain: chain.id, cause };
+    let node = Node::connect(&chain.rpc_urls, deadline).map_err(urls)?;
+    let bundler = Bundler::connect(&chain.bundler_urls, deadline).map_err(urls)?;
+    Ok((node, bundler))
+}
+
+async fn chain(
+    store: &Store,
+    chain: &config::Chain,
+    signers: &BTreeMap<String, Arc<LocalSigner>>,
+) -> Result<Chain, WiringError> {
+    let (node, bundler) = connect(chain)?;
+    let id = ChainId(chain.id);
+    let mut paymasters = Vec::with_capacity(chain.paymasters.len());
+    for configured in &chain.paymasters {
+        paymasters.push(paymaster(store, id, configured, signers).await?);
+    }
+    Ok(Chain {
+        id,
+        node,
+        bundler,
+        finality: chain.finality,
+        start_block: chain.start_block,
+        calldata_price: if chain.eip7623 { CalldataPrice::Eip7623 } else { CalldataPrice::Eip2028 },
+        paymasters,
+    })
+}
+
+async fn paymaster(
+    store: &Store,
+    chain: ChainId,
+    configured: &config::Paymaster,
+    signers: &BTreeMap<String, Arc<LocalSigner>>,
+) -> Result<Paymaster, WiringError> {
+    let signer = signers
+        .get(&configured.signer)
+        .ok_or_else(|| WiringError::NoSigner(configured.signer.clone()))?;
+    let tenant = store.ensure_tenant(&configured.tenant).await?;
+    let wanted = store::paymasters::Paymaster {
+        chain,
+        address: configured.address,
+        tenant,
+        entry_point: configured.entry_point(),
+    };
+    if store.register_paymaster(&wanted).await? != wanted {
+        return Err(WiringError::PaymasterMoved(configured.address));
+    }
+    Ok(Paymaster {
+        address: configured.address,
+        tenant,
+        entry_point: configured.entry_point(),
+        version: configured.version,
+        signer: Arc::clone(signer),
+    })
+}
+
+/// Loads every signer. A keystore takes about a second, once.
+pub(crate) fn signers(config: &Config) -> Result<BTreeMap<String, Arc<LocalSigner>>, WiringError> {
+    config
+        .signers
+        .iter()
+        .map(|(name, signer)| {
+            let source = source(name, signer)?;
+            let loaded = source.load();
+            let loaded =
+                loaded.map_err(|cause| WiringError::Signer { name: name.clone(), cause })?;
+            Ok((name.clone(), Arc::new(loaded)))
+        })
+        .collect()
+}
+
+fn source(name: &str, signer: &config::Signer) -> Result<SignerSource, WiringError> {
+    match (&signer.keystore, &signer.password_file, &signer.key_file, &signer.key) {
+        (Some(path), Some(password_file), None, None) => Ok(SignerSource::Keystore {
+            path: path.clone(),
+            password: password(name, password_file)?,
+        }),
+        (None, None, Some(path), None) => Ok(SignerSource::KeyFile { path: path.clone() }),
+        (None, None, None, Some(key)) => Ok(SignerSource::Key(Secret::new(key.clone()))),
+        _ => Err(WiringError::NoSigner(name.to_owned())),
+    }
+}
+
+fn password(name: &str, path: &Path) -> Result<Secret, WiringError> {
+    let text = std::fs::read_to_string(path).map_err(|cause| WiringError::Password {
+        name: name.to_owned(),
+        path: path.to_owned(),
+        cause,
+    })?;
+    Ok(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+}

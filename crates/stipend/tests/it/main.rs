@@ -1,0 +1,5 @@
+//! Facts about the binary.
+
+#![cfg(test)]
+
+mod config;

@@ -1,0 +1,56 @@
+//! `cargo xtask test`.
+
+use std::process::Command;
+
+use devstack::Tools;
+
+use crate::cargo::{self, cargo, root};
+use crate::steps::Steps;
+use crate::{Failure, block_on, sqlx_cache, tidy};
+
+/// Runs everything. `all` adds the proofs that need Python or Debian tools.
+pub(crate) fn run(all: bool) -> Result<(), Failure> {
+    let mut steps = Steps::default();
+    let mut tools = None;
+    steps.step("the pinned tools", || {
+        tools = Some(Tools::ensure(&|line: &str| println!("{line}"))?);
+        Ok(())
+    })?;
+    let tools = tools.ok_or("no tools")?;
+    steps.step("rustfmt", || cargo::run(&mut cargo(&["fmt", "--all", "--check"])))?;
+    steps.step("tidy", tidy::run)?;
+    steps.step("clippy", || {
+        cargo::run(&mut cargo(&[
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]))
+    })?;
+    steps.step("the cache of checked SQL", || block_on(sqlx_cache::run(true)))?;
+    steps.step("forge fmt", || cargo::run(forge(&tools)?.args(["fmt", "--check"])))?;
+    steps.step("forge test", || cargo::run(forge(&tools)?.arg("test")))?;
+    steps.step("build stipend", || {
+        cargo::run(&mut cargo(&["build", "--quiet", "--package", "stipend"]))
+    })?;
+    steps.step("unit, property and store tests", || {
+        cargo::run(&mut cargo(&["test", "--quiet", "--workspace", "--exclude", "e2e"]))
+    })?;
+    steps.step("end-to-end tests", || {
+        cargo::run(&mut cargo(&["test", "--package", "e2e", "--", "--nocapture"]))
+    })?;
+    if all {
+        println!("\n(--all: there is no proof yet that needs Python or Debian tools)");
+    }
+    steps.summary();
+    Ok(())
+}
+
+fn forge(tools: &Tools) -> Result<Command, Failure> {
+    let mut forge = Command::new(tools.forge()?);
+    forge.current_dir(root());
+    Ok(forge)
+}
