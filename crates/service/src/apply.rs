@@ -49,7 +49,7 @@ impl Service {
                     %reason,
                     "a chain fact was set aside; its slot is not released"
                 );
-                self.store.set_aside(&work.fact, &reason.to_string()).await?;
+                self.store.set_aside(work, &reason.to_string()).await?;
                 if reason == SetAside::UndoAfterFinal {
                     self.store.halt_chain(chain_id, HALT_PAST_FINALITY).await?;
                 }

@@ -18,18 +18,33 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// A worker ended by a defect.
+#[derive(Debug, thiserror::Error)]
+#[error("a worker ended by a defect; all others were stopped")]
+pub struct WorkerDied(#[from] tokio::task::JoinError);
+
 /// Runs the workers of all chains until `stop`; each finishes its step first.
-pub async fn run(service: Arc<Service>, poll_interval: Duration, stop: CancellationToken) {
+///
+/// # Errors
+/// When a worker ended by a defect: the others are stopped, and the process should end and be
+/// started anew, because a chain that nobody follows settles nothing.
+pub async fn run(
+    service: Arc<Service>,
+    poll_interval: Duration,
+    stop: CancellationToken,
+) -> Result<(), WorkerDied> {
     let mut tasks = JoinSet::new();
     for chain in service.chains() {
         tasks.spawn(follow(Arc::clone(&service), chain.id, poll_interval, stop.clone()));
     }
+    let mut outcome = Ok(());
     while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a worker ended by a defect; the process must be restarted");
+        if let Err(defect) = ended {
             stop.cancel();
+            outcome = Err(WorkerDied(defect));
         }
     }
+    outcome
 }
 
 async fn follow(

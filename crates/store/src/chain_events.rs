@@ -295,13 +295,14 @@ impl Store {
         parent_hash: B256,
     ) -> Result<(), StoreError> {
         sqlx::query!(
-            r#"WITH block AS (
-                INSERT INTO chain_blocks (chain_id, block_hash, block_number, parent_hash,
-                    block_timestamp, visit, canonical)
-                VALUES ($1, $2, $3, $5, $4, 1, true) ON CONFLICT (chain_id, block_hash) DO NOTHING)
-            INSERT INTO chain_cursors (chain_id, block_number, block_hash, block_timestamp,
-                final_number, final_hash, final_timestamp)
-            VALUES ($1, $3, $2, $4, $3, $2, $4) ON CONFLICT (chain_id) DO NOTHING"#,
+            r#"WITH started AS (
+                INSERT INTO chain_cursors (chain_id, block_number, block_hash, block_timestamp,
+                    final_number, final_hash, final_timestamp)
+                VALUES ($1, $3, $2, $4, $3, $2, $4) ON CONFLICT (chain_id) DO NOTHING
+                RETURNING chain_id)
+            INSERT INTO chain_blocks (chain_id, block_hash, block_number, parent_hash,
+                block_timestamp, visit, canonical)
+            SELECT chain_id, $2, $3, $5, $4, 1, true FROM started"#,
             codec::chain_id(chain)?,
             anchor.hash.as_slice(),
             codec::signed(anchor.number)?,
@@ -473,8 +474,8 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not carry it out.
-    pub async fn set_aside(&self, fact: &ChainFact, reason: &str) -> Result<(), StoreError> {
-        let event = fact.event();
+    pub async fn set_aside(&self, work: &Work, reason: &str) -> Result<(), StoreError> {
+        let event = work.fact.event();
         sqlx::query!(
             r#"UPDATE chain_events SET progress = 'set_aside', set_aside_reason = $5
             WHERE chain_id = $1 AND block_hash = $2 AND log_index = $3 AND visit = $4
@@ -492,7 +493,8 @@ impl Store {
 
     /// Reservations whose last window a final block is past and in whose slot nothing of ours landed,
     /// at most `limit`. One statement, so that the final block and the events are of one moment. A
-    /// halted chain releases nothing.
+    /// halted chain releases nothing. An operation that another company's paymaster paid used the slot
+    /// up without landing there for us; an unregistered paymaster's may be ours, and holds the slot.
     ///
     /// # Errors
     /// When the database does not carry it out.
@@ -511,7 +513,9 @@ impl Store {
             WHERE c.chain_id = $1 AND c.halt_reason IS NULL AND r.state = 'open'
                 AND NOT EXISTS (SELECT FROM chain_events e
                     WHERE e.chain_id = r.chain_id AND e.sender = r.sender AND e.nonce = r.nonce
-                        AND e.entry_point = r.entry_point AND e.canonical)
+                        AND e.entry_point = r.entry_point AND e.canonical
+                        AND NOT EXISTS (SELECT FROM paymasters p WHERE p.chain_id = e.chain_id
+                            AND p.paymaster = e.paymaster AND p.tenant_id <> r.tenant_id))
             ORDER BY r.last_valid_until LIMIT $2"#,
             codec::chain_id(chain)?,
             i64::from(limit),

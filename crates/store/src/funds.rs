@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 
 use crate::account_lock::LockedAccount;
 use crate::command::{Command, commit};
-use crate::command_keys::{self, KeyTarget, Keyed};
+use crate::command_keys::{self, KeyTarget, Keyed, UsedKey};
 use crate::{Store, StoreError, codec};
 
 /// Which way points move.
@@ -99,7 +99,7 @@ impl Command for MoveFunds {
         };
         let used =
             command_keys::find(connection, self.tenant, self.account, &self.keyed.key).await?;
-        if used.as_ref().is_some_and(|used| used.request_hash != self.keyed.request_hash) {
+        if used.as_ref().is_some_and(|used| !self.is_repeat(used)) {
             return Ok(FundsOutcome::KeyReused);
         }
         if let Some(earlier) = movement(connection, self).await? {
@@ -135,6 +135,14 @@ impl Command for MoveFunds {
 }
 
 impl MoveFunds {
+    /// Whether the key was used for this very command, and not for a sponsorship or another movement
+    /// whose body hashes the same.
+    fn is_repeat(&self, used: &UsedKey) -> bool {
+        let same = matches!(&used.target, KeyTarget::Movement { command, reference }
+            if *command == self.direction.as_str() && reference == self.reference.as_str());
+        same && used.request_hash == self.keyed.request_hash
+    }
+
     fn target(&self) -> KeyTarget {
         KeyTarget::Movement {
             command: self.direction.as_str(),

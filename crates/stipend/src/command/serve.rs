@@ -36,9 +36,10 @@ pub(crate) async fn run(config: &Config, with_worker: bool) -> Result<(), crate:
     });
     axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned()).await?;
     stop.cancel();
-    if let Some(worker) = worker {
-        worker.await?;
-    }
+    let worked = match worker {
+        Some(worker) => worker.await?,
+        None => Ok(()),
+    };
     service.store().close().await;
-    Ok(())
+    Ok(worked?)
 }

@@ -9,7 +9,8 @@ pub(crate) async fn run(config: &Config) -> Result<(), crate::Failure> {
     let service = wiring::service(config).await?;
     let stop = command::stop_on_signal()?;
     tracing::info!(chains = config.chains.len(), "worker starts");
-    service::worker::run(Arc::clone(&service), config.worker.poll_interval(), stop).await;
+    let worked = service::worker::run(Arc::clone(&service), config.worker.poll_interval(), stop);
+    let worked = worked.await;
     service.store().close().await;
-    Ok(())
+    Ok(worked?)
 }

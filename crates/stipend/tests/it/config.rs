@@ -63,7 +63,9 @@ fn every_error_is_named_at_once() {
         .replace("signer = \"hot\"", "signer = \"cold\"")
         .replace("gas_limits_bps = 20000", "gas_limits_bps = 1");
     let said = complaint(&wrong, &[]);
-    for part in ["3 error(s)", "sponsorship.validity_seconds", "signer cold", "bounds.gas_limits_bps"] {
+    for part in
+        ["3 error(s)", "sponsorship.validity_seconds", "signer cold", "bounds.gas_limits_bps"]
+    {
         assert!(said.contains(part), "{part} is missing from {said}");
     }
 }
@@ -92,7 +94,8 @@ fn production_gives_no_points_away_and_holds_no_key() {
 #[test]
 fn a_wrong_value_is_named_but_not_shown() {
     let secret = "postgres-password-of-somebody";
-    let wrong = documented_example().replace("max_connections = 16", &format!("max_connections = \"{secret}\""));
+    let wrong = documented_example()
+        .replace("max_connections = 16", &format!("max_connections = \"{secret}\""));
     let said = complaint(&wrong, &[]);
     assert!(said.contains("max_connections"), "{said}");
     assert!(!said.contains(secret), "{said}");
