@@ -7,7 +7,8 @@ use chain::node::Header;
 use domain::bounds::{self, Measured};
 use domain::ids::ExternalId;
 use domain::ledger::funds::FundsRefusal;
-use domain::{AccountId, Points, TenantId};
+use domain::ledger::sponsorship::GrantRefusal;
+use domain::{AccountId, Points, Slot, TenantId};
 use erc4337::UserOperation;
 use erc4337::gas::required_pre_verification_gas;
 use store::Keyed;
@@ -80,6 +81,19 @@ impl Service {
         }
         self.store.link_wallet(tenant, account, wallet).await?;
         Ok(account)
+    }
+
+    /// Refuses a slot that an operation of this company has used up, whoever the wallet belonged to
+    /// then.
+    pub(crate) async fn refuse_if_landed(
+        &self,
+        tenant: TenantId,
+        slot: &Slot,
+    ) -> Result<(), ServiceError> {
+        if self.store.has_landed(tenant, slot).await? {
+            return Err(Refusal::Grant(GrantRefusal::NonceUsed).into());
+        }
+        Ok(())
     }
 
     /// Refuses on a chain that an operator must look at first.

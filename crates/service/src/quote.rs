@@ -50,6 +50,7 @@ impl Service {
         let prepared = self.prepare(caller, request).await?;
         run.max_cost = Some(prepared.max_cost);
         self.refuse_if_halted(prepared.chain).await?;
+        self.refuse_if_landed(caller.tenant, &prepared.slot).await?;
         let head = self.fresh_head(prepared.chain).await?;
         let open =
             self.store.open_sponsorship(caller.tenant, prepared.account, &prepared.slot).await?;

@@ -87,6 +87,7 @@ impl Service {
             }
         }
         self.refuse_if_halted(prepared.chain).await?;
+        self.refuse_if_landed(caller.tenant, &prepared.slot).await?;
         let head = self.fresh_head(prepared.chain).await?;
         if keyed.is_none()
             && let Some(grant) = self.repeat(caller, &prepared, head.timestamp).await?

@@ -221,13 +221,19 @@ impl FactStep {
         }
     }
 
-    /// The event's progress before and after the step.
+    /// The event's progress while it waits for the step, and after it.
     const fn progress(self) -> (&'static [&'static str], &'static str) {
         match self {
             Self::Confirm => (&["pending"], "confirmed"),
             Self::Undo => (&["pending", "confirmed"], "undone"),
             Self::Finalise => (&["confirmed"], "finalised"),
         }
+    }
+
+    /// [`FactStep::progress`] as SQL takes it.
+    fn waits_in(self) -> Vec<String> {
+        let (waiting, _) = self.progress();
+        waiting.iter().map(|&progress| progress.to_owned()).collect()
     }
 }
 
@@ -446,23 +452,25 @@ impl Store {
     }
 
     /// Notes that a step of an event is done, so that it is not offered again. Losing this note costs
-    /// one more look: the account's own mark decides.
+    /// one more look: the account's own mark decides. It stands above the note of an applier that set
+    /// the event aside meanwhile, which looked before there was anybody to charge.
     ///
     /// # Errors
     /// When the database does not carry it out.
     pub async fn finish_work(&self, work: &Work) -> Result<(), StoreError> {
-        let (from, to) = work.step.progress();
-        let from: Vec<String> = from.iter().map(|&progress| progress.to_owned()).collect();
+        let (_, done) = work.step.progress();
+        let mut from = work.step.waits_in();
+        from.push("set_aside".to_owned());
         let event = work.fact.event();
         sqlx::query!(
-            r#"UPDATE chain_events SET progress = $5
+            r#"UPDATE chain_events SET progress = $5, set_aside_reason = NULL
             WHERE chain_id = $1 AND block_hash = $2 AND log_index = $3 AND visit = $4
                 AND progress = ANY($6)"#,
             codec::chain_id(event.slot.chain_id)?,
             event.sighting.block.hash.as_slice(),
             codec::signed32(event.sighting.log_index)?,
             codec::signed32(event.sighting.visit)?,
-            to,
+            done,
             &from,
         )
         .execute(&self.pool)
@@ -470,7 +478,8 @@ impl Store {
         Ok(())
     }
 
-    /// Sets an event aside with its reason, for people; its slot is not released.
+    /// Sets an event aside with its reason, for people; its slot is not released. Only while it waits
+    /// for the step that could not be taken: another applier may have found more since.
     ///
     /// # Errors
     /// When the database does not carry it out.
@@ -479,12 +488,13 @@ impl Store {
         sqlx::query!(
             r#"UPDATE chain_events SET progress = 'set_aside', set_aside_reason = $5
             WHERE chain_id = $1 AND block_hash = $2 AND log_index = $3 AND visit = $4
-                AND progress IN ('pending', 'confirmed')"#,
+                AND progress = ANY($6)"#,
             codec::chain_id(event.slot.chain_id)?,
             event.sighting.block.hash.as_slice(),
             codec::signed32(event.sighting.log_index)?,
             codec::signed32(event.sighting.visit)?,
             reason,
+            &work.step.waits_in(),
         )
         .execute(&self.pool)
         .await?;

@@ -181,6 +181,29 @@ impl Store {
         }))
     }
 
+    /// Whether an operation that this company paid has landed in a slot. A wallet is unlinked only
+    /// when its operations are final, so that this also holds for one that belonged to another account
+    /// then.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn has_landed(&self, tenant: TenantId, slot: &Slot) -> Result<bool, StoreError> {
+        let landed = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT FROM chain_events e
+                JOIN paymasters p ON p.chain_id = e.chain_id AND p.paymaster = e.paymaster
+                WHERE e.chain_id = $1 AND e.sender = $2 AND e.nonce = $3 AND e.entry_point = $4
+                    AND e.canonical AND p.tenant_id = $5) AS "landed!""#,
+            codec::chain_id(slot.chain_id)?,
+            slot.sender.as_slice(),
+            &codec::nonce_bytes(slot.nonce),
+            slot.entry_point.as_slice(),
+            tenant.0,
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(landed)
+    }
+
     /// Applies one step of one event to its owner's account, once.
     ///
     /// # Errors

@@ -1,0 +1,149 @@
+use alloy_primitives::{B256, keccak256};
+use axum::body::Body;
+use axum::http::{Method, StatusCode};
+use domain::ChainId;
+use domain::chain_fact::{BlockRef, ChainTime};
+use erc4337::UserOperation;
+use serde_json::{Value, json};
+use store::Keyed;
+
+use crate::house::{
+    CHAIN, House, PAYMASTER, VALID_UNTIL, WALLET, entry_point, operation, operation_with, terms,
+};
+
+#[tokio::test]
+async fn a_sponsorship_is_shown_with_its_grants_and_timeline() {
+    let house = House::new().await;
+    house.user("alice", "10").await;
+    let id = house.sponsorship("alice", 7).await;
+    let shown = house.get(&format!("/v1/sponsorships/{id}")).await.json();
+    for (field, expected) in [
+        ("id", json!(id)),
+        ("externalId", json!("alice")),
+        ("chainId", json!(CHAIN)),
+        ("entryPoint", json!(entry_point().to_checksum(None))),
+        ("sender", json!(WALLET.to_checksum(None))),
+        ("nonce", json!("0x7")),
+        ("attempt", json!(1)),
+        ("state", json!("open")),
+        ("closing", json!(false)),
+        ("reserved", json!("1")),
+        ("validUntil", json!(VALID_UNTIL)),
+        ("settlement", Value::Null),
+    ] {
+        assert_eq!(shown[field], expected, "{field}");
+    }
+    assert!(shown.get("final").is_none(), "only what is settled is final or not");
+    assert_eq!(shown["grants"][0]["maxCost"], "1000000");
+    assert_eq!(shown["timeline"][0]["kind"], "sponsorship.granted");
+    assert!(!shown.to_string().contains(&"07".repeat(64)), "a look-up shows no signature");
+}
+
+#[tokio::test]
+async fn lists_are_narrowed_and_paged() {
+    let house = House::new().await;
+    house.user("alice", "10").await;
+    house.put("/v1/accounts/bob").await;
+    let mut ids = Vec::new();
+    for nonce in 1..=3 {
+        ids.insert(0, json!(house.sponsorship("alice", nonce).await));
+    }
+    let listed = async |query: &str| -> Vec<Value> {
+        let page = house.get(&format!("/v1/sponsorships?{query}")).await.json();
+        let list = page["sponsorships"].as_array().unwrap_or_else(|| panic!("{query}: {page}"));
+        list.iter().map(|one| one["id"].clone()).collect()
+    };
+    for query in ["", "externalId=alice", "state=open", &format!("sender={WALLET}")] {
+        assert_eq!(listed(query).await, ids, "{query}");
+    }
+    let nobody = format!("sender={}", entry_point());
+    for query in ["externalId=bob", "state=settled", "state=released", &nobody] {
+        assert!(listed(query).await.is_empty(), "{query}");
+    }
+    let first = house.get("/v1/sponsorships?limit=2").await.json();
+    let cursor = first["nextCursor"].as_str().unwrap();
+    assert_eq!(first["sponsorships"][0]["externalId"], "alice");
+    assert_eq!(listed(&format!("limit=2&cursor={cursor}")).await, ids[2..]);
+}
+
+#[tokio::test]
+async fn cancelling_says_when_the_points_come_back() {
+    let house = House::new().await;
+    house.user("alice", "10").await;
+    let id = house.sponsorship("alice", 1).await;
+    let path = format!("/v1/sponsorships/{id}/cancel");
+    for _ in 0..2 {
+        let reply = house.ask(Method::POST, &path, None, Body::empty()).await;
+        assert_eq!(reply.status, StatusCode::ACCEPTED);
+        let expected =
+            json!({ "id": id, "state": "open", "closing": true, "releasedAfter": VALID_UNTIL });
+        assert_eq!(reply.json(), expected);
+    }
+    let shown = house.get(&format!("/v1/sponsorships/{id}")).await.json();
+    assert_eq!(shown["closing"], true);
+    assert_eq!(shown["reserved"], "1", "nothing returns before the chain has spoken");
+}
+
+#[tokio::test]
+async fn a_keyed_replay_is_the_same_to_the_byte_and_says_when_it_has_expired() {
+    let house = House::new().await;
+    house.user("alice", "10").await;
+    // What the key's hash covers is part of the contract: a release that changed it would refuse the
+    // repeats of requests from before it.
+    let signed: UserOperation =
+        serde_json::from_value(operation_with("signature", json!("0x"))).unwrap();
+    let covered = json!(["sponsor", CHAIN, entry_point(), signed]).to_string();
+    let keyed = Keyed { key: "k".parse().unwrap(), request_hash: keccak256(covered) };
+    let id = house.keyed_sponsorship("alice", 1, Some(keyed)).await;
+    let rows = house.rows().await;
+    let first = house.post("/v1/sponsorships", "k", &terms(&operation())).await;
+    assert_eq!(first.status, StatusCode::OK, "{}", first.text);
+    assert_eq!(first.header("idempotency-replayed"), Some("true"));
+    assert_eq!(first.header("stipend-grant-expired"), None);
+    let body = first.json();
+    for (field, expected) in [
+        ("id", json!(id)),
+        ("chainId", json!(CHAIN)),
+        ("entryPoint", json!(entry_point().to_checksum(None))),
+        ("sender", json!(WALLET.to_checksum(None))),
+        ("nonce", json!("0x1")),
+        ("paymaster", json!(PAYMASTER.to_checksum(None))),
+        ("paymasterVerificationGasLimit", json!("0xafc8")),
+        ("paymasterPostOpGasLimit", json!("0x0")),
+        ("reserved", json!("1")),
+        ("maxCost", json!("1000000")),
+        ("validUntil", json!(VALID_UNTIL)),
+    ] {
+        assert_eq!(body[field], expected, "{field}");
+    }
+    assert_eq!(body["paymasterData"].as_str().unwrap().len(), 2 + 2 * 76);
+    assert_eq!(house.rows().await, rows);
+    let reply =
+        house.post("/v1/sponsorships", "k", &terms(&operation_with("nonce", json!("0x2")))).await;
+    reply.assert_problem(422, "idempotency_key_reused", "another operation");
+
+    let timestamp = ChainTime(VALID_UNTIL + 1);
+    let block = BlockRef { number: 1, hash: B256::repeat_byte(1), timestamp };
+    house.service.store().start_cursor(ChainId(CHAIN), &block, B256::ZERO).await.unwrap();
+    let expired = house.post("/v1/sponsorships", "k", &terms(&operation())).await;
+    assert_eq!(expired.header("stipend-grant-expired"), Some("true"));
+    assert_eq!(expired.text, first.text);
+}
+
+#[tokio::test]
+async fn a_quote_answers_with_the_reason_and_reserves_nothing() {
+    let house = House::new().await;
+    house.user("alice", "10").await;
+    let before = house.rows().await;
+    let quote = house.post("/v1/quotes", "k", &terms(&operation())).await;
+    assert_eq!(quote.status, StatusCode::OK, "{}", quote.text);
+    let quote = quote.json();
+    assert_eq!(quote["sponsored"], false);
+    // The node stands in for the bundler and knows no estimates.
+    assert_eq!(quote["refusal"]["code"], "simulation_failed");
+    assert_eq!(quote["price"]["micropointsPerE18Wei"], "1000000000000");
+    // (100 000 + 100 000 + 45 000 + 50 000) gas × 4 gwei
+    assert_eq!(quote["maxCost"], "1180000000000000");
+    assert_eq!(quote["points"], "1180");
+    assert_eq!(house.rows().await, before);
+}
