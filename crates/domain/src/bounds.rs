@@ -14,6 +14,9 @@ pub struct Bounds {
     pub pre_verification_gas: Bps,
     /// Call and verification limits against what simulation needs.
     pub gas_limits: Bps,
+    /// A call gas limit that is always allowed: bundlers give no less while they hold another
+    /// operation of the sender. What is unused of it is hardly charged.
+    pub call_gas_floor: u128,
     /// maxPriorityFeePerGas against the market.
     pub priority_fee: Bps,
     /// A tip that is always allowed, in wei per gas: quiet chains have a market of almost nothing.
@@ -72,7 +75,8 @@ pub fn check(
     at_most(
         "callGasLimit",
         U256::from(operation.call_gas_limit),
-        scaled(U256::from(measured.call_gas_limit), bounds.gas_limits),
+        scaled(U256::from(measured.call_gas_limit), bounds.gas_limits)
+            .max(U256::from(bounds.call_gas_floor)),
     )?;
     at_most(
         "verificationGasLimit",

@@ -159,6 +159,9 @@ pub(crate) struct Bounds {
     pub(crate) pre_verification_gas_bps: u32,
     /// Call and verification limits against simulation. Default 20 000: twice.
     pub(crate) gas_limits_bps: u32,
+    /// A call gas limit that is always allowed. Default 60 000: Alto gives no less than 50 000 while
+    /// it holds another operation of the sender.
+    pub(crate) call_gas_floor: u64,
     /// Tip against the market. Default 30 000: three times.
     pub(crate) priority_fee_bps: u32,
     /// A tip that is always allowed, in wei per gas. Default 10^9: quiet chains have a market of
@@ -173,6 +176,7 @@ impl Default for Bounds {
         Self {
             pre_verification_gas_bps: 15_000,
             gas_limits_bps: 20_000,
+            call_gas_floor: 60_000,
             priority_fee_bps: 30_000,
             priority_fee_floor_wei: 1_000_000_000,
             paymaster_verification_gas_cap: 150_000,

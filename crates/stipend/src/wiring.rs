@@ -85,6 +85,7 @@ pub(crate) async fn service(config: &Config) -> Result<Arc<Service>, WiringError
         bounds: domain::bounds::Bounds {
             pre_verification_gas: Bps(bounds.pre_verification_gas_bps),
             gas_limits: Bps(bounds.gas_limits_bps),
+            call_gas_floor: bounds.call_gas_floor.into(),
             priority_fee: Bps(bounds.priority_fee_bps),
             priority_fee_floor: bounds.priority_fee_floor_wei.into(),
             paymaster_verification_gas_cap: bounds.paymaster_verification_gas_cap.into(),

@@ -40,7 +40,14 @@ pub(crate) fn run(all: bool) -> Result<(), Failure> {
         cargo::run(&mut cargo(&["test", "--quiet", "--workspace", "--exclude", "e2e"]))
     })?;
     steps.step("end-to-end tests", || {
-        cargo::run(&mut cargo(&["test", "--package", "e2e", "--", "--nocapture"]))
+        cargo::run(&mut cargo(&[
+            "test",
+            "--package",
+            "e2e",
+            "--",
+            "--nocapture",
+            "--test-threads=8",
+        ]))
     })?;
     if all {
         println!("\n(--all: there is no proof yet that needs Python or Debian tools)");

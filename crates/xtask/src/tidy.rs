@@ -3,6 +3,7 @@
 mod dependencies;
 mod files;
 mod links;
+mod readme;
 
 use crate::Failure;
 
@@ -12,6 +13,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     broken.extend(dependencies::broken()?);
     broken.extend(files::broken()?);
     broken.extend(links::broken()?);
+    broken.extend(readme::broken()?);
     if broken.is_empty() {
         println!("tidy");
         return Ok(());

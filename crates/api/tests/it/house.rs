@@ -322,6 +322,7 @@ fn settings() -> Settings {
         bounds: Bounds {
             pre_verification_gas: Bps(20_000),
             gas_limits: Bps(20_000),
+            call_gas_floor: 60_000,
             priority_fee: Bps(20_000),
             priority_fee_floor: 2_000_000_000,
             paymaster_verification_gas_cap: 100_000,

@@ -128,7 +128,7 @@ async fn a_tip_is_suggested() {
 #[tokio::test]
 async fn a_paymaster_tells_its_entry_point_and_signers() {
     let chain = Chain::start().await;
-    contracts::build(&chain.tools, &chain.run.log("forge")).await.unwrap();
+    contracts::build(&chain.tools, &chain.run.log("forge")).unwrap();
     entry_points::install(&chain.tools, chain.dev(), CHAIN_ID).await.unwrap();
     let signers = [keys::SIGNER, ACCOUNT];
     let deposit = U256::from(1);

@@ -9,6 +9,7 @@ use erc4337::UserOperation;
 const BOUNDS: Bounds = Bounds {
     pre_verification_gas: Bps(12_500),
     gas_limits: Bps(15_000),
+    call_gas_floor: 60_000,
     priority_fee: Bps(20_000),
     priority_fee_floor: 100,
     paymaster_verification_gas_cap: 60_000,
@@ -114,4 +115,15 @@ fn an_absurd_estimate_neither_overflows_nor_refuses() {
         priority_fee: u128::MAX,
     };
     assert_eq!(check(&at_the_bounds(), &BOUNDS, &absurd), Ok(()));
+}
+
+#[test]
+fn a_call_gas_limit_up_to_its_floor_is_sponsored_whatever_simulation_asks_for() {
+    let measured = Measured { call_gas_limit: 10_000, ..measured() };
+    let mut operation = UserOperation { call_gas_limit: 60_000, ..at_the_bounds() };
+    assert_eq!(check(&operation, &BOUNDS, &measured), Ok(()));
+    operation.call_gas_limit += 1;
+    let (value, bound) = (U256::from(60_001), U256::from(60_000));
+    let refusal = BoundsRefusal::TooHigh { field: "callGasLimit", value, bound };
+    assert_eq!(check(&operation, &BOUNDS, &measured), Err(refusal));
 }

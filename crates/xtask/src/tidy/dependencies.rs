@@ -19,7 +19,7 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ("stipend", &["api", "chain", "domain", "erc4337", "service", "signer", "store"]),
     ("devstack", &[]),
     ("xtask", &["devstack"]),
-    ("e2e", &["devstack"]),
+    ("e2e", &["devstack", "erc4337"]),
 ];
 
 /// Crates that must stay pure, and what would make them impure.

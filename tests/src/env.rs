@@ -1,0 +1,211 @@
+//! The two stacks of a test process.
+//!
+//! Most tests share one stack and run beside each other on it, each with accounts of its own. A test that holds the bundler back, moves
+//! the chain's time, reorganises it or kills the service would disturb them: those take turns on a second stack, where nothing is provisioned by itself and
+//! the head may be far from the wall clock.
+
+use std::sync::LazyLock;
+
+use alloy::{
+    primitives::{B256, U64, U256},
+    providers::Provider,
+};
+use devstack::{
+    Deployment, DeploymentOptions, Error, Stack, StackOptions, Tools,
+    driver::Driver,
+    service::{Endpoints, Service, ServiceOptions},
+};
+use serde_json::Value;
+use tokio::{
+    runtime::Runtime,
+    sync::{Mutex, OnceCell},
+};
+
+use crate::{api::Api, ledger::Ledger, wait};
+
+/// Blocks that `safe` lags behind the head of the second stack. Its `finalized` lags twice as many, so that a test can reorganise what is not final.
+const OWN_SLOTS_IN_AN_EPOCH: u64 = 4;
+/// On the second stack the head may be days ahead of the wall clock.
+const OWN_STALE_HEAD_SECONDS: u64 = 1_000_000;
+
+/// A running stack with the service on it.
+#[derive(Debug)]
+pub struct Env {
+    /// Everything below the service.
+    pub stack: Stack,
+    /// How the service is configured.
+    pub options: DeploymentOptions,
+    /// Where everything is.
+    pub endpoints: Endpoints,
+    /// The real client libraries.
+    pub driver: Driver,
+    /// Plain HTTP.
+    pub api: Api,
+    /// What the database holds.
+    pub ledger: Ledger,
+    /// Wei that each paymaster had in its EntryPoint at the start.
+    pub deposit: U256,
+    /// The last block before any operation.
+    pub first_block: u64,
+    deployment: Mutex<Deployment>,
+}
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+
+/// Runs a test on the stack that the tests share, and holds the gas tanks against the ledger at its end.
+///
+/// # Panics
+/// When the stack does not come up.
+pub fn on_shared_stack(test: impl AsyncFnOnce(&'static Env)) {
+    static ENV: OnceCell<Result<Env, String>> = OnceCell::const_new();
+    RUNTIME.block_on(async {
+        let options = (StackOptions::for_tests(), DeploymentOptions::default());
+        let env = started(&ENV, options).await;
+        test(env).await;
+        env.tanks_agree().await;
+    });
+}
+
+/// Runs a test on the second stack, which it has for itself, and holds the gas tanks against the ledger at its end.
+///
+/// # Panics
+/// When the stack does not come up.
+pub fn on_own_stack(test: impl AsyncFnOnce(&'static Env)) {
+    static ENV: OnceCell<Result<Env, String>> = OnceCell::const_new();
+    static TURN: Mutex<()> = Mutex::const_new(());
+    RUNTIME.block_on(async {
+        let _turn = TURN.lock().await;
+        let stack =
+            StackOptions { slots_in_an_epoch: OWN_SLOTS_IN_AN_EPOCH, ..StackOptions::for_tests() };
+        let deployment = DeploymentOptions {
+            auto_provision: None,
+            stale_head_seconds: OWN_STALE_HEAD_SECONDS,
+            ..DeploymentOptions::default()
+        };
+        let env = started(&ENV, (stack, deployment)).await;
+        // The test before may have failed half-way.
+        env.stack.bundler.release().await.unwrap();
+        if env.deployment.lock().await.service.process().has_ended() {
+            env.restart_service().await;
+        }
+        test(env).await;
+        env.tanks_agree().await;
+    });
+}
+
+/// Starts the stack once; what stopped it the first time stops every test at once.
+async fn started(
+    env: &'static OnceCell<Result<Env, String>>,
+    (stack, deployment): (StackOptions, DeploymentOptions),
+) -> &'static Env {
+    let started = env.get_or_init(|| async {
+        let env = Box::pin(Env::start(&stack, deployment)).await;
+        env.map_err(|error| error.to_string())
+    });
+    started.await.as_ref().unwrap_or_else(|error| panic!("{error}"))
+}
+
+impl Env {
+    async fn start(stack: &StackOptions, options: DeploymentOptions) -> devstack::Result<Self> {
+        let deposit = stack.deposit_wei;
+        let tools = Tools::ensure(&|line| eprintln!("{line}"))?;
+        let binary = ServiceOptions::debug_binary(&tools);
+        if !binary.is_file() {
+            return Err(Error::MissingTool {
+                tool: "the service".to_owned(),
+                path: binary,
+                remedy: "run `cargo build -p stipend`".to_owned(),
+            });
+        }
+        let stack = Stack::start(stack, &|line| eprintln!("{line}")).await?;
+        let first_block = stack.node().provider().get_block_number().await;
+        let deployment = Deployment::start(&stack, None, &options).await?;
+        let endpoints = deployment.endpoints.clone();
+        Ok(Self {
+            driver: Driver::start(&stack.tools)?,
+            api: Api::new(&endpoints),
+            ledger: Ledger::connect(endpoints.database_url.as_str()).await,
+            stack,
+            options,
+            endpoints,
+            deposit,
+            first_block: first_block.unwrap(),
+            deployment: Mutex::new(deployment),
+        })
+    }
+
+    /// What an operation of this cost is settled with, in micropoints, by the configured price.
+    pub fn micropoints(&self, wei: U256) -> i64 {
+        self.options.micropoints(wei).unwrap().try_into().unwrap()
+    }
+
+    /// Kills the service with `SIGKILL`, as a crash would.
+    pub async fn crash_service(&self) {
+        self.deployment.lock().await.service.process().kill().unwrap();
+    }
+
+    /// Starts the service again, with the same configuration and database.
+    pub async fn restart_service(&self) {
+        let mut deployment = self.deployment.lock().await;
+        let (stack, options) = (&self.stack, &deployment.options);
+        let service = Service::start(&stack.tools, &stack.run, options).await;
+        deployment.service = service.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// The number of the newest block.
+    pub async fn head(&self) -> u64 {
+        self.stack.node().provider().get_block_number().await.unwrap()
+    }
+
+    /// The newest block's time.
+    pub async fn chain_time(&self) -> u64 {
+        let head = self.stack.node().provider().get_block(alloy::eips::BlockId::latest()).await;
+        head.unwrap().unwrap().header.timestamp
+    }
+
+    /// Moves the chain's time on and mines the block that shows it. Nothing is final by that.
+    pub async fn pass_seconds(&self, seconds: u64) {
+        let node = self.stack.node();
+        let _total: Value = node.request("evm_increaseTime", (U64::from(seconds),)).await.unwrap();
+        self.mine(1).await;
+    }
+
+    /// Mines empty blocks.
+    pub async fn mine(&self, blocks: u64) {
+        let mined = self.stack.node().request("anvil_mine", (U64::from(blocks),)).await;
+        let _nothing: Value = mined.unwrap();
+    }
+
+    /// Makes what is in a block now final, without waiting for so many blocks, and waits until the service knows.
+    pub async fn make_final(&self) {
+        let head = self.head().await;
+        self.mine(2 * OWN_SLOTS_IN_AN_EPOCH).await;
+        wait::until(&format!("the service takes block {head} for final"), 30, async || {
+            let last = self.ledger.final_block().await;
+            if last >= Some(head) { Ok(()) } else { Err(format!("the last is {last:?}")) }
+        })
+        .await;
+    }
+
+    /// Replaces the blocks from this one on by others without transactions.
+    pub async fn reorganise_from(&self, block: u64, hash: B256) {
+        let node = self.stack.node();
+        wait::until(&format!("block {block} is another one"), 10, async || {
+            let depth = self.head().await + 1 - block;
+            let nothing: Vec<Value> = Vec::new();
+            let _done: Value = node.request("anvil_reorg", (depth, nothing)).await.unwrap();
+            let found = node.provider().get_block_by_number(block.into()).await.unwrap();
+            match found {
+                Some(found) if found.header.hash != hash => Ok(()),
+                // A block was mined between the two requests, and the depth was one too few.
+                _ => Err("it is the old one".to_owned()),
+            }
+        })
+        .await;
+    }
+
+    /// Calls any method of the bundler itself, not through the service.
+    pub async fn bundler(&self, method: &str, params: Value) -> Result<Value, String> {
+        self.stack.bundler.request(method, params).await.map_err(|error| error.to_string())
+    }
+}
