@@ -1,5 +1,6 @@
 //! The configuration: one TOML file, overridden by the environment, checked as a whole at start.
 
+mod amount;
 mod chains;
 mod check;
 mod load;
@@ -9,9 +10,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use domain::Points;
 use serde::Deserialize;
 
+use amount::Amount;
 pub(crate) use chains::{Chain, Paymaster};
 pub(crate) use load::load;
 
@@ -145,7 +146,7 @@ impl Default for Sponsorship {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Pricing {
     /// Points per 10^18 wei, a decimal string such as `"250000"`.
-    pub(crate) points_per_e18_wei: Points,
+    pub(crate) points_per_e18_wei: Amount,
     /// What the company adds, in basis points. Default 0.
     #[serde(default)]
     pub(crate) markup_bps: u32,
@@ -215,7 +216,7 @@ pub(crate) enum LogFormat {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Dev {
     /// An account with this many points for every wallet that nobody linked.
-    pub(crate) auto_provision: Option<Points>,
+    pub(crate) auto_provision: Option<Amount>,
 }
 
 /// Where a signing key comes from: exactly one of the three.

@@ -91,10 +91,10 @@ pub(crate) async fn service(config: &Config) -> Result<Arc<Service>, WiringError
             paymaster_verification_gas_cap: bounds.paymaster_verification_gas_cap.into(),
         },
         price: FixedPrice {
-            micropoints_per_e18_wei: config.pricing.points_per_e18_wei.micropoints(),
+            micropoints_per_e18_wei: config.pricing.points_per_e18_wei.0.micropoints(),
             markup: Bps(config.pricing.markup_bps),
         },
-        auto_provision: config.dev.auto_provision,
+        auto_provision: config.dev.auto_provision.map(|amount| amount.0),
     };
     Ok(Arc::new(Service::new(store, chains, settings)))
 }

@@ -19,7 +19,7 @@ pub(super) fn errors(config: &Config) -> Vec<String> {
         !(60..=MAX_VALIDITY_SECONDS).contains(&validity),
         format!("sponsorship.validity_seconds is {validity}, must be 60 to {MAX_VALIDITY_SECONDS}"),
     );
-    refuse(config.pricing.points_per_e18_wei.is_zero(), "pricing.points_per_e18_wei is 0".into());
+    refuse(config.pricing.points_per_e18_wei.0.is_zero(), "pricing.points_per_e18_wei is 0".into());
     refuse(
         config.pricing.markup_bps > 1_000_000,
         "pricing.markup_bps is above 1000000, a hundred times the price".into(),

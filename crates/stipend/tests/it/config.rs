@@ -57,6 +57,17 @@ fn the_environment_overrides_the_file() {
 }
 
 #[test]
+fn an_amount_in_the_environment_is_exact_or_refused() {
+    let price =
+        |text| check(&documented_example(), &[("STIPEND__PRICING__POINTS_PER_E18_WEI", text)]);
+    assert!(price("250000").status.success());
+    assert!(price("\"12.500001\"").status.success());
+    let said =
+        complaint(&documented_example(), &[("STIPEND__PRICING__POINTS_PER_E18_WEI", "12.5")]);
+    assert!(said.contains("in quotes"), "{said}");
+}
+
+#[test]
 fn every_error_is_named_at_once() {
     let wrong = documented_example()
         .replace("validity_seconds = 180", "validity_seconds = 4000")
