@@ -6,6 +6,8 @@ CREATE TABLE grants (
     account_id uuid NOT NULL,
     reservation_id uuid NOT NULL,
     grant_no integer NOT NULL,
+    -- The application that asked: only it may pass the operation on.
+    app_id uuid NOT NULL,
     request_hash bytea NOT NULL,
     max_cost_wei numeric(78, 0) NOT NULL,
     max_cost_micropoints bigint NOT NULL,

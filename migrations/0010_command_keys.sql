@@ -21,4 +21,7 @@ CREATE TABLE command_keys (
     )
 );
 
+-- A sponsorship's replay is found by its key alone, wherever its wallet has moved since.
+CREATE INDEX command_keys_key_idx ON command_keys (tenant_id, command_key);
+
 GRANT SELECT, INSERT ON command_keys TO stipend_runtime;

@@ -265,7 +265,7 @@ impl From<ServiceError> for ApiError {
             ServiceError::Store(error) => Self::Store(error),
             ServiceError::Node(error) => Self::Node(error),
             ServiceError::Bundler(error) => Self::Bundler(error),
-            ServiceError::Sign(_) => Self::Signer,
+            ServiceError::Sign(_) | ServiceError::NoSigner => Self::Signer,
         }
     }
 }
@@ -279,6 +279,7 @@ const fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::NoPaymaster(_)
         | Refusal::WalletNotLinked(_)
         | Refusal::GasNotEstimated
+        | Refusal::SignatureTooLong { .. }
         | Refusal::GasOutOfRange
         | Refusal::PaymasterGas { .. }
         | Refusal::Bounds(_)
@@ -290,7 +291,9 @@ const fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::NotSponsored => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::UnknownMethod(_) | Refusal::ChainNotNamed => StatusCode::BAD_REQUEST,
         Refusal::UserProofRequired => StatusCode::FORBIDDEN,
-        Refusal::ChainHalted { .. } | Refusal::StaleHead { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::ChainNotReady(_) | Refusal::ChainHalted { .. } | Refusal::StaleHead { .. } => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Refusal::Grant(
             GrantRefusal::InsufficientPoints { .. }
             | GrantRefusal::NonceUsed

@@ -171,7 +171,7 @@ poll_interval_millis = 200
 validity_seconds = {validity}
 stale_head_seconds = {stale}
 
-[pricing]
+[pricing.{id}]
 points_per_e18_wei = \"{price}\"
 markup_bps = {markup}
 

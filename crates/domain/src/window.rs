@@ -7,6 +7,9 @@ pub const MAX_VALIDITY_SECONDS: u32 = 3_600;
 /// A repeat is answered with the same grant while at least this much of its window remains, in
 /// seconds of chain time; bundlers want up to 30 s of it when they receive the operation.
 pub const MIN_REMAINING_SECONDS: u64 = 60;
+/// The shortest validity that may be configured, in seconds: a repeat within the first minute must
+/// still find enough of the window left.
+pub const MIN_VALIDITY_SECONDS: u32 = 120;
 /// From here on EntryPoint v0.9 reads the two bounds as block numbers; such values are never signed.
 const BLOCK_NUMBER_MARK: u64 = 1 << 47;
 

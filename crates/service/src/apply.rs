@@ -7,18 +7,33 @@ use store::chain_events::{FactStep, Work};
 use crate::ingest::HALT_PAST_FINALITY;
 use crate::{Service, ServiceError};
 
+/// The reason of an event that the database did not take.
+const DEFECT: &str = "defect";
 /// How many events one pass takes.
 const BATCH: u16 = 100;
 
 impl Service {
-    /// Applies the events that wait, in their order; how many there were.
+    /// Applies the events that wait, in their order; how many there were. An event that the database
+    /// will never take is set aside, so that it holds up nobody else's.
     ///
     /// # Errors
     /// When the database does not answer; what was applied stays applied, the rest waits.
     pub async fn apply_pass(&self, chain_id: ChainId) -> Result<usize, ServiceError> {
         let work = self.store.fact_work(chain_id, BATCH).await?;
         for item in &work {
-            self.apply(chain_id, item).await?;
+            match self.apply(chain_id, item).await {
+                Err(ServiceError::Store(defect)) if !defect.is_transient() => {
+                    tracing::error!(
+                        chain = chain_id.0,
+                        user_op_hash = %item.fact.event().user_op_hash,
+                        step = ?item.step,
+                        %defect,
+                        "a chain fact was set aside because of a defect; its slot is not released"
+                    );
+                    self.store.set_aside(item, DEFECT).await?;
+                }
+                outcome => outcome?,
+            }
         }
         Ok(work.len())
     }

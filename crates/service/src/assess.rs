@@ -35,7 +35,7 @@ impl Service {
         if let Some(account) = self.store.wallet_account(caller.tenant, wallet).await? {
             return Ok(account);
         }
-        match self.settings.auto_provision {
+        match self.settings.development.and_then(|development| development.auto_provision) {
             Some(points) => self.provision(caller.tenant, wallet, points).await,
             None => Err(Refusal::WalletNotLinked(sender).into()),
         }
@@ -96,10 +96,12 @@ impl Service {
         Ok(())
     }
 
-    /// Refuses on a chain that an operator must look at first.
-    pub(crate) async fn refuse_if_halted(&self, chain: &Chain) -> Result<(), ServiceError> {
+    /// Refuses on a chain that nobody reads yet, so that nothing would be settled, or that an operator
+    /// must look at first.
+    pub(crate) async fn refuse_unless_followed(&self, chain: &Chain) -> Result<(), ServiceError> {
         let cursor = self.store.cursor(chain.id).await?;
-        match cursor.and_then(|cursor| cursor.halt_reason) {
+        let cursor = cursor.ok_or(Refusal::ChainNotReady(chain.id))?;
+        match cursor.halt_reason {
             Some(reason) => Err(Refusal::ChainHalted { chain: chain.id, reason }.into()),
             None => Ok(()),
         }
@@ -128,12 +130,7 @@ impl Service {
             chain.bundler.estimate(operation, paymaster.entry_point),
             chain.node.max_priority_fee_per_gas(),
         );
-        let estimate = estimate.map_err(|error| match error {
-            RpcError::Rpc { message, .. } => Refusal::SimulationFailed(message).into(),
-            RpcError::Unreachable { .. }
-            | RpcError::TimedOut { .. }
-            | RpcError::Malformed { .. } => ServiceError::Bundler(error),
-        })?;
+        let estimate = estimate.map_err(estimate_failed)?;
         let measured = Measured {
             pre_verification_gas: U256::from(required_pre_verification_gas(
                 operation,
@@ -146,5 +143,27 @@ impl Service {
         };
         bounds::check(operation, &self.settings.bounds, &measured).map_err(Refusal::from)?;
         Ok(())
+    }
+}
+
+/// The codes by which a bundler says that the operation itself fails, rather than the bundler
+/// ([ERC-7769](https://eips.ethereum.org/EIPS/eip-7769)); 3 is a node's "execution reverted".
+const OPERATION_FAILS: core::ops::RangeInclusive<i64> = -32_599..=-32_500;
+const EXECUTION_REVERTED: i64 = 3;
+
+fn estimate_failed(error: RpcError) -> ServiceError {
+    match error {
+        RpcError::Rpc { code, message, .. }
+            if OPERATION_FAILS.contains(&code) || code == EXECUTION_REVERTED =>
+        {
+            Refusal::SimulationFailed(message).into()
+        }
+        // Not the operation's fault, and not the caller's to hear in the bundler's own code.
+        RpcError::Rpc { code, message, .. } => ServiceError::Bundler(RpcError::Malformed {
+            what: format!("the estimate was refused with code {code}: {message}"),
+        }),
+        RpcError::Unreachable { .. } | RpcError::TimedOut { .. } | RpcError::Malformed { .. } => {
+            ServiceError::Bundler(error)
+        }
     }
 }

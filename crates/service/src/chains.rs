@@ -11,7 +11,7 @@ use erc4337::gas::CalldataPrice;
 use erc4337::{EntryPointVersion, entry_point};
 use signer::LocalSigner;
 
-use crate::{Refusal, Service};
+use crate::{FixedPrice, Refusal, Service};
 
 /// One chain that is served.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct Chain {
     pub finality: Finality,
     /// The first block that can hold an operation of ours.
     pub start_block: u64,
+    /// What its gas costs in points.
+    pub price: FixedPrice,
     /// What calldata costs there.
     pub calldata_price: CalldataPrice,
     /// The paymasters on it.
@@ -43,8 +45,8 @@ pub struct Paymaster {
     pub entry_point: Address,
     /// That EntryPoint's rules.
     pub version: EntryPointVersion,
-    /// Who signs for it.
-    pub signer: Arc<LocalSigner>,
+    /// Who signs for it; `None` in a worker, which signs nothing and should hold no key.
+    pub signer: Option<Arc<LocalSigner>>,
 }
 
 impl Chain {

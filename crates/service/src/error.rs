@@ -21,6 +21,9 @@ pub enum ServiceError {
     /// The chain's bundler does not answer as it should.
     #[error("the chain's bundler failed")]
     Bundler(#[source] RpcError),
+    /// This process holds no signing key.
+    #[error("this process holds no signing key")]
+    NoSigner,
     /// The key could not sign.
     #[error(transparent)]
     Sign(#[from] SignError),

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use store::StoreError;
 use store::tenants::{KeyHolder, KeyKind};
 
-use crate::Service;
+use crate::{Development, Service};
 
 /// Whose points a caller may reserve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +29,11 @@ pub struct Caller {
     pub reach: Reach,
 }
 
-impl From<KeyHolder> for Caller {
-    fn from(holder: KeyHolder) -> Self {
+impl Caller {
+    /// Whom a key speaks for; `honoured` are the powers of development keys, if this is development.
+    fn new(holder: KeyHolder, honoured: Option<Development>) -> Self {
         let is_server = holder.kind == KeyKind::Secret;
-        let reach = if is_server || holder.reserves_any_account {
+        let reach = if is_server || (honoured.is_some() && holder.reserves_any_account) {
             Reach::AnyAccount
         } else {
             Reach::NoAccount
@@ -54,6 +55,7 @@ impl Service {
     /// # Errors
     /// When the database does not answer.
     pub async fn authenticate(&self, key: &str) -> Result<Option<Caller>, StoreError> {
-        Ok(self.store.key_holder(&key_hash(key)).await?.map(Caller::from))
+        let holder = self.store.key_holder(&key_hash(key)).await?;
+        Ok(holder.map(|holder| Caller::new(holder, self.settings.development)))
     }
 }

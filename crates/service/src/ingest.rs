@@ -41,7 +41,7 @@ impl Service {
         let final_header =
             chain.node.final_header(&chain.finality).await.map_err(ServiceError::Node)?;
         let Some(cursor) = self.store.cursor(chain.id).await? else {
-            return self.start(chain).await;
+            return self.start(chain, final_header).await;
         };
         if cursor.halt_reason.is_some() {
             return Ok(Ingested::Halted);
@@ -58,9 +58,15 @@ impl Service {
         Ok(ingested)
     }
 
-    /// Puts the first cursor on the block before the first that can hold an operation of ours.
-    async fn start(&self, chain: &Chain) -> Result<Ingested, ServiceError> {
-        let anchor = chain.start_block.saturating_sub(1);
+    /// Puts the first cursor on the block before the first that can hold an operation of ours, or on
+    /// the final block where that is earlier: what a cursor stands on at first must not go away.
+    async fn start(
+        &self,
+        chain: &Chain,
+        final_header: Option<Header>,
+    ) -> Result<Ingested, ServiceError> {
+        let Some(final_header) = final_header else { return Ok(Ingested::UpToDate) };
+        let anchor = chain.start_block.saturating_sub(1).min(final_header.number);
         let header = chain.node.header_by_number(anchor).await.map_err(ServiceError::Node)?;
         let Some(header) = header else { return Ok(Ingested::UpToDate) };
         self.store.start_cursor(chain.id, &header.block(), header.parent_hash).await?;
@@ -82,8 +88,14 @@ impl Service {
     }
 
     async fn extend(&self, chain: &Chain, header: &Header) -> Result<Ingested, ServiceError> {
-        let paymasters: Vec<_> = chain.paymasters.iter().map(|p| p.address).collect();
-        let entry_points = chain.entry_points();
+        // From the database, and after the header: a paymaster is registered there before its first
+        // signature, so that a block which holds an operation of it is never read without it.
+        let registered = self.store.paymasters(chain.id).await?;
+        let paymasters: Vec<_> = registered.iter().map(|paymaster| paymaster.address).collect();
+        let mut entry_points: Vec<_> =
+            registered.iter().map(|paymaster| paymaster.entry_point).collect();
+        entry_points.sort_unstable();
+        entry_points.dedup();
         let logs = match chain.node.operation_logs(header.hash, &entry_points, &paymasters).await {
             Ok(logs) => logs,
             // It was replaced since its header was read, or the node behind the URL lags: look again.
@@ -120,7 +132,9 @@ impl Service {
     }
 
     async fn walk_back(&self, chain: &Chain, cursor: &Cursor) -> Result<Ingested, ServiceError> {
-        self.store.walk_cursor_back(chain.id, cursor.head.hash).await?;
+        if self.store.walk_cursor_back(chain.id, cursor.head.hash).await? == CursorMove::Lost {
+            return Ok(Ingested::UpToDate);
+        }
         tracing::warn!(
             chain = chain.id.0,
             block = cursor.head.number,

@@ -44,7 +44,7 @@ pub use refusal::Refusal;
 
 use crate::chains::Chain;
 
-/// The price of gas: a fixed rate.
+/// The price of a chain's gas: a fixed rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FixedPrice {
     /// Micropoints per 10¹⁸ wei, at least 1.
@@ -62,9 +62,15 @@ pub struct Settings {
     pub stale_head_seconds: u64,
     /// What an honest operation can cost.
     pub bounds: Bounds,
-    /// The price of gas.
-    pub price: FixedPrice,
-    /// Development only: an account with this many points for every wallet that nobody linked.
+    /// What only a developer's machine may do; `None` in production.
+    pub development: Option<Development>,
+}
+
+/// What only a developer's machine may do. With it, a publishable key that was made for that may
+/// reserve any account's points; without it, such a key is like any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Development {
+    /// An account with this many points for every wallet that nobody linked.
     pub auto_provision: Option<Points>,
 }
 

@@ -49,13 +49,13 @@ impl Service {
     ) -> Result<(), ServiceError> {
         let prepared = self.prepare(caller, request).await?;
         run.max_cost = Some(prepared.max_cost);
-        self.refuse_if_halted(prepared.chain).await?;
+        self.refuse_unless_followed(prepared.chain).await?;
         self.refuse_if_landed(caller.tenant, &prepared.slot).await?;
         let head = self.fresh_head(prepared.chain).await?;
         let open =
             self.store.open_sponsorship(caller.tenant, prepared.account, &prepared.slot).await?;
         let (quote, reserved) = open.map_or_else(
-            || (self.quote_at(head.number), Points::ZERO),
+            || (Self::quote_at(prepared.chain, head.number), Points::ZERO),
             |open| (open.reservation.quote, open.reservation.reserved),
         );
         let priced = quote.cost(prepared.max_cost).map_err(GrantRefusal::from);

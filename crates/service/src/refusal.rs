@@ -30,6 +30,9 @@ pub enum Refusal {
         "a publishable key does not prove who the user is; ask through the company's server with a secret key"
     )]
     UserProofRequired,
+    /// Nobody reads the chain yet.
+    #[error("chain {0} is not followed yet: its worker has not read a final block")]
+    ChainNotReady(ChainId),
     /// The chain is halted.
     #[error("signing on chain {chain} is halted: {reason}")]
     ChainHalted {
@@ -49,6 +52,14 @@ pub enum Refusal {
     /// The operation has gas limits of zero where an estimate must come first.
     #[error("the operation has no gas limits yet; estimate them first")]
     GasNotEstimated,
+    /// The account's signature is longer than any that is counted.
+    #[error("the operation's signature has {length} bytes, at most {most} are sponsored here")]
+    SignatureTooLong {
+        /// How long it is.
+        length: usize,
+        /// The most that is sponsored.
+        most: usize,
+    },
     /// The operation's gas cannot be added up.
     #[error("the operation's gas limits and fees are beyond what the chain can express")]
     GasOutOfRange,
@@ -112,9 +123,11 @@ impl Refusal {
             Self::NoPaymaster(_) => "no_paymaster",
             Self::WalletNotLinked(_) => "wallet_not_linked",
             Self::UserProofRequired => "user_proof_required",
+            Self::ChainNotReady(_) => "chain_not_ready",
             Self::ChainHalted { .. } => "chain_halted",
             Self::StaleHead { .. } => "stale_head",
             Self::GasNotEstimated => "gas_not_estimated",
+            Self::SignatureTooLong { .. } => "signature_too_long",
             Self::GasOutOfRange => "gas_out_of_range",
             Self::PaymasterGas { .. } => "paymaster_gas_out_of_bounds",
             Self::Bounds(BoundsRefusal::TooHigh { .. }) => "gas_out_of_bounds",
@@ -140,7 +153,8 @@ impl Refusal {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::ChainHalted { .. }
+            Self::ChainNotReady(_)
+            | Self::ChainHalted { .. }
             | Self::StaleHead { .. }
             | Self::WalletMoved
             | Self::PaymasterChanged
@@ -153,6 +167,7 @@ impl Refusal {
             | Self::WalletNotLinked(_)
             | Self::UserProofRequired
             | Self::GasNotEstimated
+            | Self::SignatureTooLong { .. }
             | Self::GasOutOfRange
             | Self::PaymasterGas { .. }
             | Self::Bounds(BoundsRefusal::TooHigh { .. })

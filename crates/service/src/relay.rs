@@ -90,15 +90,18 @@ impl Service {
             nonce: operation.nonce,
         };
         let open = self.store.open_sponsorship(caller.tenant, account, &slot).await?;
-        let open = open.filter(|open| open.app == caller.app).ok_or(Refusal::NotSponsored)?;
+        let mut grants = open.map(|open| open.grants).unwrap_or_default();
+        grants.retain(|grant| grant.app == caller.app);
+        if grants.is_empty() {
+            return Err(Refusal::NotSponsored.into());
+        }
         let fields = operation.paymaster.as_ref().ok_or(Refusal::NotSponsored)?;
         let header = PaymasterHeader::of(fields).map_err(|_| Refusal::OperationChanged)?;
         let data = PaymasterData::decode(&fields.data).map_err(|_| Refusal::OperationChanged)?;
         let delegate = delegate(chain, operation).await?;
         let digest = sponsorship_digest(operation, chain.id.0, entry_point, &header, delegate)
             .map_err(|_| Refusal::DelegateUnknown)?;
-        let granted = open
-            .grants
+        let granted = grants
             .iter()
             .find(|grant| grant.digest == digest && B512::from(grant.signature) == data.signature);
         let granted = granted.ok_or(Refusal::OperationChanged)?;

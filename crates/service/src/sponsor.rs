@@ -30,6 +30,9 @@ pub(crate) const POST_OP_GAS: u64 = 0;
 /// Bundlers may ask for some all the same; it is paid for as far as it is unused.
 const MOST_POST_OP_GAS: u128 = 20_000;
 
+/// The longest account signature, in bytes: room for a passkey's, or for a dozen owners'.
+const MOST_SIGNATURE_BYTES: usize = 1_024;
+
 /// A request for a sponsorship.
 #[derive(Clone, Debug)]
 pub struct SponsorRequest {
@@ -79,14 +82,19 @@ impl Service {
         request: SponsorRequest,
     ) -> Result<Sponsored, ServiceError> {
         let keyed = request.keyed.clone();
-        let prepared = self.prepare(caller, request).await?;
-        if let Some(keyed) = &keyed {
-            let earlier = self.store.keyed_grant(caller.tenant, prepared.account, keyed).await?;
-            if let Some(answer) = earlier {
-                return answered(answer);
-            }
+        if let Some(keyed) = &keyed
+            && let Some(grant) = self.store.keyed_grant(caller.tenant, keyed).await?
+        {
+            // Before anything else is asked: a replay is the same whatever has changed since.
+            return sponsored(grant, true);
         }
-        self.refuse_if_halted(prepared.chain).await?;
+        let prepared = self.prepare(caller, request).await?;
+        if let Some(keyed) = &keyed
+            && self.store.is_key_reused(caller.tenant, prepared.account, keyed).await?
+        {
+            return Err(Refusal::KeyReused.into());
+        }
+        self.refuse_unless_followed(prepared.chain).await?;
         self.refuse_if_landed(caller.tenant, &prepared.slot).await?;
         let head = self.fresh_head(prepared.chain).await?;
         if keyed.is_none()
@@ -100,7 +108,7 @@ impl Service {
             window::valid_until(head.timestamp, self.settings.validity_seconds).map_err(|_| {
                 Refusal::StaleHead { chain: prepared.chain.id, seconds: head.timestamp.0 }
             })?;
-        let quote = self.quote_at(head.number);
+        let quote = Self::quote_at(prepared.chain, head.number);
         let answer =
             self.commit_grant(caller, &prepared, keyed, valid_until, head.timestamp, quote);
         answered(answer.await?)
@@ -120,6 +128,11 @@ impl Service {
             && operation.pre_verification_gas.is_zero()
         {
             return Err(Refusal::GasNotEstimated.into());
+        }
+        // What is signed does not cover the account's signature, but preVerificationGas pays for it.
+        let length = operation.signature.len();
+        if length > MOST_SIGNATURE_BYTES {
+            return Err(Refusal::SignatureTooLong { length, most: MOST_SIGNATURE_BYTES }.into());
         }
         let account = self.payer(caller, chain, operation.sender).await?;
         let gas = paymaster_gas(operation.paymaster.as_ref(), &self.settings.bounds)?;
@@ -157,8 +170,8 @@ impl Service {
     }
 
     /// The price of gas, as of a block.
-    pub(crate) fn quote_at(&self, block_number: u64) -> Quote {
-        let price = self.settings.price;
+    pub(crate) fn quote_at(chain: &Chain, block_number: u64) -> Quote {
+        let price = chain.price;
         Quote {
             micropoints_per_e18_wei: price.micropoints_per_e18_wei,
             markup: price.markup,
@@ -199,7 +212,8 @@ impl Service {
         let header = header(paymaster.address, *gas, valid_until.0)?;
         let digest = sponsorship_digest(operation, chain.id.0, entry_point, &header, *delegate)
             .map_err(|_| Refusal::DelegateUnknown)?;
-        let signature = paymaster.signer.sign(digest)?;
+        let signer = paymaster.signer.as_ref().ok_or(ServiceError::NoSigner)?;
+        let signature = signer.sign(digest)?;
         let user_op_hash = signature
             .user_op_hash(operation, &header, paymaster.version, slot, *delegate)
             .map_err(|_| Refusal::DelegateUnknown)?;

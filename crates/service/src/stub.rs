@@ -40,7 +40,7 @@ impl Service {
         let chain = self.chain(chain_id)?;
         let paymaster = chain.paymaster(caller.tenant, entry_point)?;
         self.payer(caller, chain, operation.sender).await?;
-        self.refuse_if_halted(chain).await?;
+        self.refuse_unless_followed(chain).await?;
         Ok(Stub {
             paymaster: paymaster.address,
             paymaster_data: stub_paymaster_data(),

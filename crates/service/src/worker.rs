@@ -80,11 +80,13 @@ async fn follow(
 
 /// One round; whether there is more to do at once.
 async fn pass(service: &Service, chain: ChainId) -> Result<bool, ServiceError> {
-    let ingested = service.ingest_step(chain).await?;
-    let applied = service.apply_pass(chain).await?;
-    let released = service.release_pass(chain).await?;
-    let moved = matches!(ingested, Ingested::Block(_) | Ingested::WalkedBack(_));
-    Ok(moved || applied > 0 || released > 0)
+    // Each runs whatever became of the one before: a node that is away holds up no settlement, and an
+    // event that waits holds up no release.
+    let ingested = service.ingest_step(chain).await;
+    let applied = service.apply_pass(chain).await;
+    let released = service.release_pass(chain).await;
+    let moved = matches!(ingested?, Ingested::Block(_) | Ingested::WalkedBack(_));
+    Ok(moved || applied? > 0 || released? > 0)
 }
 
 /// An error with its causes, on one line.

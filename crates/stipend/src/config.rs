@@ -31,7 +31,8 @@ pub(crate) struct Config {
     pub(crate) worker: Worker,
     #[serde(default)]
     pub(crate) sponsorship: Sponsorship,
-    pub(crate) pricing: Pricing,
+    /// What gas costs in points, by chain id.
+    pub(crate) pricing: BTreeMap<String, Pricing>,
     #[serde(default)]
     pub(crate) bounds: Bounds,
     #[serde(default)]
@@ -127,7 +128,7 @@ impl Worker {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Sponsorship {
-    /// How long a signature is valid, in seconds of chain time. Default 180, at most 3600: points
+    /// How long a signature is valid, in seconds of chain time. Default 180, 120 to 3600: points
     /// stay reserved at least as long.
     pub(crate) validity_seconds: u32,
     /// How far the chain's head may be from the wall clock before signing stops, in seconds.
@@ -141,7 +142,7 @@ impl Default for Sponsorship {
     }
 }
 
-/// What gas costs in points.
+/// What a chain's gas costs in points.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Pricing {
@@ -160,8 +161,9 @@ pub(crate) struct Bounds {
     pub(crate) pre_verification_gas_bps: u32,
     /// Call and verification limits against simulation. Default 20 000: twice.
     pub(crate) gas_limits_bps: u32,
-    /// A call gas limit that is always allowed. Default 60 000: Alto gives no less than 50 000 while
-    /// it holds another operation of the sender.
+    /// A call gas limit that is always allowed. Default 150 000: state that
+    /// changes between two estimates moves a small call by tens of thousands, and bundlers add to it
+    /// while they hold another operation of the sender.
     pub(crate) call_gas_floor: u64,
     /// Tip against the market. Default 30 000: three times.
     pub(crate) priority_fee_bps: u32,
@@ -177,7 +179,7 @@ impl Default for Bounds {
         Self {
             pre_verification_gas_bps: 15_000,
             gas_limits_bps: 20_000,
-            call_gas_floor: 60_000,
+            call_gas_floor: 150_000,
             priority_fee_bps: 30_000,
             priority_fee_floor_wei: 1_000_000_000,
             paymaster_verification_gas_cap: 150_000,

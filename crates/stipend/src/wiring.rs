@@ -13,11 +13,11 @@ use domain::ChainId;
 use domain::quote::Bps;
 use erc4337::gas::CalldataPrice;
 use service::chains::{Chain, Paymaster};
-use service::{FixedPrice, Service, Settings};
+use service::{Development, FixedPrice, Service, Settings};
 use signer::{LoadError, LocalSigner, Secret, SignerSource};
 use store::{Store, StoreError};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Environment};
 
 /// A part that cannot be put in place.
 #[derive(Debug, thiserror::Error)]
@@ -54,9 +54,15 @@ pub(crate) enum WiringError {
         #[source]
         cause: ConnectError,
     },
-    /// A signer that the configuration check would have found missing.
-    #[error("signers.{0} is missing")]
-    NoSigner(String),
+    /// A signer whose source the configuration check would have refused.
+    #[error("signers.{0} has no source")]
+    NoSource(String),
+    /// A price that the configuration check would have found missing.
+    #[error("there is no [pricing.{0}]")]
+    NoPrice(u64),
+    /// A company that nobody made.
+    #[error("there is no tenant {0}: make it with `stipend admin tenant create {0}`")]
+    NoTenant(String),
     /// A paymaster that was registered otherwise before.
     #[error(
         "paymaster {0} is registered for another tenant or EntryPoint; a deployed paymaster never changes either"
@@ -64,19 +70,31 @@ pub(crate) enum WiringError {
     PaymasterMoved(Address),
 }
 
+/// Signing keys by their names in the configuration.
+pub(crate) type Signers = BTreeMap<String, Arc<LocalSigner>>;
+
 /// The database, as the runtime role.
 pub(crate) fn store(config: &Config) -> Result<Store, StoreError> {
     Store::connect_lazy(&config.database.url, config.database.max_connections)
 }
 
-/// The service with all its parts; the tenants and paymasters of the configuration are registered.
-pub(crate) async fn service(config: &Config) -> Result<Arc<Service>, WiringError> {
+/// The service with all its parts; the paymasters of the configuration are registered. `signers` are
+/// those of a process that signs, and empty in one that does not.
+pub(crate) async fn service(
+    config: &Config,
+    signers: &Signers,
+) -> Result<Arc<Service>, WiringError> {
     let store = store(config)?;
     store.check().await?;
-    let signers = signers(config)?;
     let mut chains = Vec::with_capacity(config.chains.len());
     for chain in &config.chains {
-        chains.push(self::chain(&store, chain, &signers).await?);
+        let price = config.pricing.get(&chain.id.to_string());
+        let price = price.ok_or(WiringError::NoPrice(chain.id))?;
+        let price = FixedPrice {
+            micropoints_per_e18_wei: price.points_per_e18_wei.0.micropoints(),
+            markup: Bps(price.markup_bps),
+        };
+        chains.push(self::chain(&store, chain, price, signers).await?);
     }
     let bounds = &config.bounds;
     let settings = Settings {
@@ -90,11 +108,9 @@ pub(crate) async fn service(config: &Config) -> Result<Arc<Service>, WiringError
             priority_fee_floor: bounds.priority_fee_floor_wei.into(),
             paymaster_verification_gas_cap: bounds.paymaster_verification_gas_cap.into(),
         },
-        price: FixedPrice {
-            micropoints_per_e18_wei: config.pricing.points_per_e18_wei.0.micropoints(),
-            markup: Bps(config.pricing.markup_bps),
-        },
-        auto_provision: config.dev.auto_provision.map(|amount| amount.0),
+        development: (config.environment == Environment::Development).then(|| Development {
+            auto_provision: config.dev.auto_provision.map(|amount| amount.0),
+        }),
     };
     Ok(Arc::new(Service::new(store, chains, settings)))
 }
@@ -111,7 +127,8 @@ pub(crate) fn connect(chain: &config::Chain) -> Result<(Node, Bundler), WiringEr
 async fn chain(
     store: &Store,
     chain: &config::Chain,
-    signers: &BTreeMap<String, Arc<LocalSigner>>,
+    price: FixedPrice,
+    signers: &Signers,
 ) -> Result<Chain, WiringError> {
     let (node, bundler) = connect(chain)?;
     let id = ChainId(chain.id);
@@ -124,6 +141,7 @@ async fn chain(
         node,
         bundler,
         finality: chain.finality,
+        price,
         start_block: chain.start_block,
         calldata_price: if chain.eip7623 { CalldataPrice::Eip7623 } else { CalldataPrice::Eip2028 },
         paymasters,
@@ -134,12 +152,10 @@ async fn paymaster(
     store: &Store,
     chain: ChainId,
     configured: &config::Paymaster,
-    signers: &BTreeMap<String, Arc<LocalSigner>>,
+    signers: &Signers,
 ) -> Result<Paymaster, WiringError> {
-    let signer = signers
-        .get(&configured.signer)
-        .ok_or_else(|| WiringError::NoSigner(configured.signer.clone()))?;
-    let tenant = store.ensure_tenant(&configured.tenant).await?;
+    let tenant = store.tenant_by_name(&configured.tenant).await?;
+    let tenant = tenant.ok_or_else(|| WiringError::NoTenant(configured.tenant.clone()))?;
     let wanted = store::paymasters::Paymaster {
         chain,
         address: configured.address,
@@ -154,12 +170,12 @@ async fn paymaster(
         tenant,
         entry_point: configured.entry_point(),
         version: configured.version,
-        signer: Arc::clone(signer),
+        signer: signers.get(&configured.signer).map(Arc::clone),
     })
 }
 
 /// Loads every signer. A keystore takes about a second, once.
-pub(crate) fn signers(config: &Config) -> Result<BTreeMap<String, Arc<LocalSigner>>, WiringError> {
+pub(crate) fn signers(config: &Config) -> Result<Signers, WiringError> {
     config
         .signers
         .iter()
@@ -181,7 +197,7 @@ fn source(name: &str, signer: &config::Signer) -> Result<SignerSource, WiringErr
         }),
         (None, None, Some(path), None) => Ok(SignerSource::KeyFile { path: path.clone() }),
         (None, None, None, Some(key)) => Ok(SignerSource::Key(Secret::new(key.clone()))),
-        _ => Err(WiringError::NoSigner(name.to_owned())),
+        _ => Err(WiringError::NoSource(name.to_owned())),
     }
 }
 

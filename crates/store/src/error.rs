@@ -51,8 +51,11 @@ impl StoreError {
 /// ([PostgreSQL error codes](https://www.postgresql.org/docs/current/errcodes-appendix.html)).
 const CONTENTION_CODES: [&str; 3] = ["40001", "40P01", "55P03"];
 /// Connection exceptions, and a server that starts or stops.
-const UNAVAILABLE_CODES: [&str; 7] =
-    ["08000", "08003", "08006", "57P01", "57P02", "57P03", "53300"];
+/// Also a primary that has become a standby, and a statement that ran into its time limit.
+const UNAVAILABLE_CODES: [&str; 12] = [
+    "08000", "08001", "08003", "08004", "08006", "08P01", "25006", "53300", "57014", "57P01",
+    "57P02", "57P03",
+];
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {

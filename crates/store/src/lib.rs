@@ -57,6 +57,14 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
 /// How long a request waits for a connection before it is told to come back.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// What no command needs, so that a hand on one account's row never takes all connections: a lock is
+/// given up, and the command run again; a statement, or a transaction that went silent, is ended.
+const TIME_LIMITS: [(&str, &str); 3] = [
+    ("lock_timeout", "1500ms"),
+    ("statement_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "10s"),
+];
+
 /// The database, as the runtime role.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -74,7 +82,7 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(options.application_name("stipend"));
+            .connect_lazy_with(options.application_name("stipend").options(TIME_LIMITS));
         Ok(Self { pool })
     }
 

@@ -48,4 +48,28 @@ impl Store {
             ..*paymaster
         })
     }
+
+    /// Every paymaster that was ever registered on a chain. What the ingester listens to: one that
+    /// left the configuration can still be charged for operations that were signed before.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn paymasters(&self, chain: ChainId) -> Result<Vec<Paymaster>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT paymaster, tenant_id, entry_point FROM paymasters WHERE chain_id = $1"#,
+            codec::chain_id(chain)?,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(Paymaster {
+                    chain,
+                    address: codec::address(&row.paymaster)?,
+                    tenant: TenantId(row.tenant_id),
+                    entry_point: codec::address(&row.entry_point)?,
+                })
+            })
+            .collect()
+    }
 }

@@ -21,7 +21,6 @@ pub(crate) const REJECTED: &str = "rejected";
 /// A sponsorship reservation with its id, as loaded for a command.
 pub(crate) struct Loaded {
     pub(crate) id: ReservationId,
-    pub(crate) app: AppId,
     pub(crate) paymaster: Address,
     pub(crate) reservation: SponsorshipReservation,
 }
@@ -34,7 +33,7 @@ pub(crate) async fn load_latest(
     slot: &Slot,
 ) -> Result<Option<Loaded>, StoreError> {
     let row = sqlx::query!(
-        r#"SELECT reservation_id, state, reserved_micropoints, closing, app_id AS "app_id!",
+        r#"SELECT reservation_id, state, reserved_micropoints, closing,
             paymaster AS "paymaster!",
             attempt AS "attempt!", micropoints_per_e18_wei AS "micropoints_per_e18_wei!",
             markup_bps AS "markup_bps!", price_source AS "price_source!",
@@ -97,12 +96,7 @@ pub(crate) async fn load_latest(
         grants: load_grants(connection, tenant, account, id).await?,
         state,
     };
-    Ok(Some(Loaded {
-        id,
-        app: AppId(row.app_id),
-        paymaster: codec::address(&row.paymaster)?,
-        reservation,
-    }))
+    Ok(Some(Loaded { id, paymaster: codec::address(&row.paymaster)?, reservation }))
 }
 
 async fn load_grants(

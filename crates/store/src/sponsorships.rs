@@ -64,6 +64,8 @@ pub struct CommittedGrant {
     pub reservation: ReservationId,
     /// Its number under the reservation, from 1.
     pub grant_no: i32,
+    /// The application that asked for it.
+    pub app: AppId,
     /// The paymaster that pays.
     pub paymaster: Address,
     /// Where the operation can land.
@@ -89,8 +91,6 @@ pub struct CommittedGrant {
 /// The open attempt on a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenSponsorship {
-    /// The application that asked for it.
-    pub app: AppId,
     /// As the machine sees it.
     pub reservation: SponsorshipReservation,
     /// Its grants with their signatures, in the order of the reservation's.
@@ -221,8 +221,8 @@ impl GrantCommand<'_> {
             r#"INSERT INTO grants (tenant_id, account_id, reservation_id, grant_no, request_hash,
                 max_cost_wei, max_cost_micropoints, valid_until, digest, signature,
                 paymaster_verification_gas_limit, paymaster_post_op_gas_limit, user_op_hash,
-                delegate, recorded_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"#,
+                delegate, recorded_at, app_id)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"#,
             self.tenant.0,
             self.account.0,
             id.0,
@@ -238,6 +238,7 @@ impl GrantCommand<'_> {
             self.user_op_hash.as_slice(),
             self.delegate.as_ref().map(|delegate| delegate.as_slice()),
             codec::timestamp(account.now)?,
+            self.app.0,
         )
         .execute(connection)
         .await?;
@@ -282,7 +283,7 @@ pub(crate) async fn load_committed(
     let rows = sqlx::query!(
         r#"SELECT r.reservation_id, r.paymaster AS "paymaster!", r.chain_id AS "chain_id!",
             r.entry_point AS "entry_point!", r.sender AS "sender!", r.nonce AS "nonce!",
-            g.grant_no, g.max_cost_wei, g.max_cost_micropoints, g.valid_until, g.digest,
+            g.grant_no, g.app_id, g.max_cost_wei, g.max_cost_micropoints, g.valid_until, g.digest,
             g.signature, g.paymaster_verification_gas_limit, g.paymaster_post_op_gas_limit,
             g.user_op_hash, g.delegate
         FROM reservations r
@@ -299,6 +300,7 @@ pub(crate) async fn load_committed(
             Ok(CommittedGrant {
                 reservation: ReservationId(row.reservation_id),
                 grant_no: row.grant_no,
+                app: AppId(row.app_id),
                 paymaster: codec::address(&row.paymaster)?,
                 slot: Slot {
                     chain_id: domain::ChainId(codec::unsigned(row.chain_id)?),
@@ -377,18 +379,44 @@ impl Store {
         commit(&self.pool, command).await
     }
 
-    /// The answer that a keyed request was given before.
+    /// What this very request was given before under its key, whichever account its wallet belonged
+    /// to then.
     ///
     /// # Errors
     /// When the database does not carry it out.
     pub async fn keyed_grant(
         &self,
         tenant: TenantId,
+        keyed: &Keyed,
+    ) -> Result<Option<CommittedGrant>, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT reservation_id AS "reservation_id!", grant_no AS "grant_no!" FROM command_keys
+            WHERE tenant_id = $1 AND command_key = $2 AND command = 'sponsor' AND request_hash = $3
+            ORDER BY recorded_at LIMIT 1"#,
+            tenant.0,
+            keyed.key.as_str(),
+            keyed.request_hash.as_slice(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let mut connection = self.pool.acquire().await?;
+        load_grant(&mut connection, tenant, ReservationId(row.reservation_id), row.grant_no).await
+    }
+
+    /// Whether the account's key was used for another request than this.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn is_key_reused(
+        &self,
+        tenant: TenantId,
         account: AccountId,
         keyed: &Keyed,
-    ) -> Result<Option<GrantAnswer>, StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut connection = self.pool.acquire().await?;
-        keyed_grant(&mut connection, tenant, account, keyed).await
+        let earlier = keyed_grant(&mut connection, tenant, account, keyed).await?;
+        Ok(earlier == Some(GrantAnswer::KeyReused))
     }
 
     /// The open attempt on a slot: what may be repeated or forwarded. A read without a lock, to spare
@@ -407,7 +435,7 @@ impl Store {
         let open = latest.filter(|found| found.reservation.state == SponsorshipState::Open);
         let Some(loaded) = open else { return Ok(None) };
         let grants = load_committed(&mut connection, tenant, loaded.id).await?;
-        Ok(Some(OpenSponsorship { app: loaded.app, reservation: loaded.reservation, grants }))
+        Ok(Some(OpenSponsorship { reservation: loaded.reservation, grants }))
     }
 
     /// Closes an attempt to repeats and bumps, at the user's wish.

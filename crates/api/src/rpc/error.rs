@@ -159,15 +159,17 @@ pub const fn refusal_code(refusal: &Refusal) -> i64 {
         | Refusal::EntryPointV06
         | Refusal::NoPaymaster(_)
         | Refusal::GasNotEstimated
+        | Refusal::SignatureTooLong { .. }
         | Refusal::GasOutOfRange
         | Refusal::DelegateUnknown
         | Refusal::Grant(GrantRefusal::CostOutOfRange(_))
         | Refusal::KeyReused
         | Refusal::ChainNotNamed => INVALID_PARAMS,
         Refusal::UnknownMethod(_) => METHOD_NOT_FOUND,
-        Refusal::ChainHalted { .. } | Refusal::StaleHead { .. } | Refusal::SimulationFailed(_) => {
-            NOT_NOW
-        }
+        Refusal::ChainNotReady(_)
+        | Refusal::ChainHalted { .. }
+        | Refusal::StaleHead { .. }
+        | Refusal::SimulationFailed(_) => NOT_NOW,
         Refusal::Grant(GrantRefusal::TooManyGrants) => THROTTLED,
         Refusal::WalletNotLinked(_)
         | Refusal::UserProofRequired

@@ -234,7 +234,7 @@ async fn bad_operations_are_refused() {
         bad("an unlinked wallet", post(), terms(&stranger), (422, "wallet_not_linked")),
         bad("greedy gas", post(), terms(&greedy), (422, "paymaster_gas_out_of_bounds")),
         // The node stands in for the bundler and knows no estimates.
-        bad("a failing simulation", post(), terms(&operation()), (422, "simulation_failed")),
+        bad("no simulation", post(), terms(&operation()), (503, "bundler_unavailable")),
     ]);
     assert_all_refused(&house, cases).await;
 }

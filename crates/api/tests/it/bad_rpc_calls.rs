@@ -4,7 +4,7 @@ use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 
 use crate::house::{
-    CHAIN, House, NEIGHBOUR, PUBLISHABLE, SECRET, WALLET, entry_point, node, operation,
+    CHAIN, DEV_KEY, House, NEIGHBOUR, PUBLISHABLE, SECRET, WALLET, entry_point, node, operation,
     operation_with,
 };
 
@@ -118,7 +118,7 @@ async fn refusals_are_of_the_32500_family() {
     }
     // The node stands in for the bundler and knows no estimates.
     let answer = house.call(SECRET, DATA, params(operation())).await;
-    assert_error(&answer, -32_500, "simulation_failed", DATA);
+    assert_error(&answer, -32_500, "bundler_unavailable", DATA);
     assert_eq!(house.rows().await, before);
 }
 
@@ -238,4 +238,17 @@ async fn a_part_that_is_down_is_said_without_making_clients_repeat() {
     let hash = json!([format!("0x{}", "00".repeat(32))]);
     let answer = house.call(SECRET, "eth_getUserOperationReceipt", hash).await;
     assert_error(&answer, -32_500, "bundler_unavailable", "receipt");
+}
+
+#[tokio::test]
+async fn a_development_key_has_no_power_in_production() {
+    let house = House::in_production().await;
+    house.user("alice", "10").await;
+    let before = house.rows().await;
+    for method in [STUB, DATA] {
+        let call = json!([operation(), entry_point(), "0x7a69", null]);
+        let answer = house.call(DEV_KEY, method, call).await;
+        assert_error(&answer, -32_501, "user_proof_required", method);
+    }
+    assert_eq!(house.rows().await, before);
 }

@@ -63,9 +63,11 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::NoPaymaster(address),
         Refusal::WalletNotLinked(address),
         Refusal::UserProofRequired,
+        Refusal::ChainNotReady(chain),
         Refusal::ChainHalted { chain, reason: "r".to_owned() },
         Refusal::StaleHead { chain, seconds: 9 },
         Refusal::GasNotEstimated,
+        Refusal::SignatureTooLong { length: 2, most: 1 },
         Refusal::GasOutOfRange,
         Refusal::PaymasterGas { field: "f", value: 1, least: 2, most: 3 },
         Refusal::Bounds(BoundsRefusal::TooHigh { field: "f", value: U256::MAX, bound: U256::ONE }),
@@ -176,9 +178,11 @@ fn refusal_kind(refusal: &Refusal) -> &'static str {
         | Refusal::NoPaymaster(_)
         | Refusal::WalletNotLinked(_)
         | Refusal::UserProofRequired
+        | Refusal::ChainNotReady(_)
         | Refusal::ChainHalted { .. }
         | Refusal::StaleHead { .. }
         | Refusal::GasNotEstimated
+        | Refusal::SignatureTooLong { .. }
         | Refusal::GasOutOfRange
         | Refusal::PaymasterGas { .. }
         | Refusal::Bounds(_)
@@ -236,8 +240,8 @@ fn the_page_of_errors_is_the_code() {
 #[test]
 fn every_kind_of_error_is_in_the_table() {
     let kinds: BTreeSet<_> = every_error().iter().map(kind).collect();
-    // 27 kinds of our own, and 27 codes of refusals.
-    assert_eq!(kinds.len(), 27 + 27);
+    // 27 kinds of our own, and 29 codes of refusals.
+    assert_eq!(kinds.len(), 27 + 29);
 }
 
 #[test]

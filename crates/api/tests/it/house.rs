@@ -16,7 +16,7 @@ use devstack::anvil::{self, Anvil};
 use devstack::postgres::{TestDatabase, test_database};
 use devstack::{Run, Tools, keys};
 use domain::bounds::Bounds;
-use domain::chain_fact::ChainTime;
+use domain::chain_fact::{BlockRef, ChainTime};
 use domain::ledger::sponsorship::GrantRequest;
 use domain::quote::Bps;
 use domain::seal::Sealed;
@@ -26,7 +26,7 @@ use erc4337::gas::CalldataPrice;
 use serde_json::{Value, json};
 use service::chains::{Chain, Paymaster};
 use service::identity::key_hash;
-use service::{FixedPrice, Service, Settings};
+use service::{Development, FixedPrice, Service, Settings};
 use signer::{Secret, SignerSource};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use store::sponsorships::{GrantAnswer, GrantCommand, PaymasterGas};
@@ -38,6 +38,8 @@ use url::Url;
 use uuid::Uuid;
 
 pub(crate) const CHAIN: u64 = 31_337;
+/// A chain whose reading nobody has begun.
+pub(crate) const UNREAD_CHAIN: u64 = 4_242;
 pub(crate) const PAYMASTER: Address = Address::repeat_byte(0x9a);
 pub(crate) const SECRET: &str = "sk_test_0123456789abcdef0123456789abcdef";
 pub(crate) const PUBLISHABLE: &str = "pk_test_0123456789abcdef0123456789abcdef";
@@ -107,6 +109,16 @@ impl House {
 
     /// Chains with their nodes; each node stands in for the chain's bundler, as one that knows no bundler's method.
     pub(crate) async fn on(chains: &[(u64, Url)], http: HttpSettings) -> Self {
+        let development = Some(Development { auto_provision: None });
+        Self::built(chains, http, Settings { development, ..settings() }).await
+    }
+
+    /// The same as a company runs it for its users.
+    pub(crate) async fn in_production() -> Self {
+        Self::built(&[(CHAIN, node().await)], HttpSettings::default(), settings()).await
+    }
+
+    async fn built(chains: &[(u64, Url)], http: HttpSettings, settings: Settings) -> Self {
         let db = test_database(async |owner_url| store::migrate(&owner_url).await.unwrap());
         let db = db.await.unwrap();
         let store = Store::connect_lazy(&db.runtime_url, 8).unwrap();
@@ -140,7 +152,12 @@ impl House {
             };
             store.register_paymaster(&paymaster).await.unwrap();
         }
-        let service = Arc::new(Service::new(store, served, settings()));
+        let service = Arc::new(Service::new(store, served, settings));
+        for (id, _) in chains.iter().filter(|(id, _)| *id != UNREAD_CHAIN) {
+            let anchor = anchor();
+            let started = service.store().start_cursor(ChainId(*id), &anchor, B256::ZERO);
+            started.await.unwrap();
+        }
         let router = router(Arc::clone(&service), http);
         Self { router, service, tenant, app, db }
     }
@@ -278,6 +295,11 @@ impl House {
     }
 }
 
+/// Where the reading of every chain has begun.
+pub(crate) fn anchor() -> BlockRef {
+    BlockRef { number: 0, hash: B256::repeat_byte(0xa0), timestamp: ChainTime(1) }
+}
+
 /// The node of this test process.
 pub(crate) async fn node() -> Url {
     static ANVIL: OnceCell<Anvil> = OnceCell::const_new();
@@ -305,12 +327,13 @@ fn served(id: u64, url: &Url, tenant: TenantId) -> Chain {
         finality: Finality::Finalized,
         start_block: 0,
         calldata_price: CalldataPrice::Eip7623,
+        price: FixedPrice { micropoints_per_e18_wei: 1_000_000_000_000, markup: Bps(0) },
         paymasters: vec![Paymaster {
             address: PAYMASTER,
             tenant,
             entry_point: entry_point(),
             version: EntryPointVersion::V08,
-            signer: Arc::new(SignerSource::Key(key).load().unwrap()),
+            signer: Some(Arc::new(SignerSource::Key(key).load().unwrap())),
         }],
     }
 }
@@ -327,8 +350,7 @@ fn settings() -> Settings {
             priority_fee_floor: 2_000_000_000,
             paymaster_verification_gas_cap: 100_000,
         },
-        price: FixedPrice { micropoints_per_e18_wei: 1_000_000_000_000, markup: Bps(0) },
-        auto_provision: None,
+        development: None,
     }
 }
 

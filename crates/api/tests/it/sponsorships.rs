@@ -1,4 +1,5 @@
 use alloy_primitives::{B256, keccak256};
+use api::HttpSettings;
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use domain::ChainId;
@@ -6,9 +7,11 @@ use domain::chain_fact::{BlockRef, ChainTime};
 use erc4337::UserOperation;
 use serde_json::{Value, json};
 use store::Keyed;
+use store::chain_events::NewBlock;
 
 use crate::house::{
-    CHAIN, House, PAYMASTER, VALID_UNTIL, WALLET, entry_point, operation, operation_with, terms,
+    CHAIN, House, PAYMASTER, UNREAD_CHAIN, VALID_UNTIL, WALLET, anchor, entry_point, node,
+    operation, operation_with, terms,
 };
 
 #[tokio::test]
@@ -124,26 +127,40 @@ async fn a_keyed_replay_is_the_same_to_the_byte_and_says_when_it_has_expired() {
 
     let timestamp = ChainTime(VALID_UNTIL + 1);
     let block = BlockRef { number: 1, hash: B256::repeat_byte(1), timestamp };
-    house.service.store().start_cursor(ChainId(CHAIN), &block, B256::ZERO).await.unwrap();
+    let block = NewBlock { block, parent_hash: anchor().hash, operations: Vec::new() };
+    house.service.store().extend_cursor(ChainId(CHAIN), &block).await.unwrap();
     let expired = house.post("/v1/sponsorships", "k", &terms(&operation())).await;
     assert_eq!(expired.header("stipend-grant-expired"), Some("true"));
     assert_eq!(expired.text, first.text);
 }
 
 #[tokio::test]
-async fn a_quote_answers_with_the_reason_and_reserves_nothing() {
+async fn a_quote_without_a_bundler_to_simulate_it_is_not_given() {
     let house = House::new().await;
     house.user("alice", "10").await;
     let before = house.rows().await;
-    let quote = house.post("/v1/quotes", "k", &terms(&operation())).await;
-    assert_eq!(quote.status, StatusCode::OK, "{}", quote.text);
-    let quote = quote.json();
-    assert_eq!(quote["sponsored"], false);
     // The node stands in for the bundler and knows no estimates.
-    assert_eq!(quote["refusal"]["code"], "simulation_failed");
-    assert_eq!(quote["price"]["micropointsPerE18Wei"], "1000000000000");
+    let quote = house.post("/v1/quotes", "k", &terms(&operation())).await;
+    quote.assert_problem(503, "bundler_unavailable", "no estimates");
+    assert_eq!(house.rows().await, before);
+}
+
+#[tokio::test]
+async fn a_chain_that_nobody_reads_yet_signs_nothing() {
+    let house = House::on(&[(UNREAD_CHAIN, node().await)], HttpSettings::default()).await;
+    assert_eq!(house.put("/v1/accounts/alice").await.status, StatusCode::OK);
+    let wallet = format!("/v1/accounts/alice/wallets/{UNREAD_CHAIN}/{WALLET}");
+    assert_eq!(house.put(&wallet).await.status, StatusCode::OK);
+    let before = house.rows().await;
+    let terms = json!({
+        "chainId": UNREAD_CHAIN, "entryPoint": entry_point(), "userOperation": operation(),
+    });
+    let refused = house.post("/v1/sponsorships", "k", &terms).await;
+    refused.assert_problem(503, "chain_not_ready", "a signature");
+    let quote = house.post("/v1/quotes", "k", &terms).await.json();
+    assert_eq!(quote["sponsored"], false);
+    assert_eq!(quote["refusal"]["code"], "chain_not_ready");
     // (100 000 + 100 000 + 45 000 + 50 000) gas × 4 gwei
     assert_eq!(quote["maxCost"], "1180000000000000");
-    assert_eq!(quote["points"], "1180");
     assert_eq!(house.rows().await, before);
 }

@@ -18,7 +18,7 @@ struct CannotListen {
 }
 
 pub(crate) async fn run(config: &Config, with_worker: bool) -> Result<(), crate::Failure> {
-    let service = wiring::service(config).await?;
+    let service = wiring::service(config, &wiring::signers(config)?).await?;
     let stop = command::stop_on_signal()?;
     let address = config.http.listen;
     let listener =

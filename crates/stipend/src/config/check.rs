@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use domain::window::MAX_VALIDITY_SECONDS;
+use domain::window::{MAX_VALIDITY_SECONDS, MIN_VALIDITY_SECONDS};
 
 use super::{Chain, Config, Environment, Signer};
 
@@ -16,14 +16,25 @@ pub(super) fn errors(config: &Config) -> Vec<String> {
     };
     let validity = config.sponsorship.validity_seconds;
     refuse(
-        !(60..=MAX_VALIDITY_SECONDS).contains(&validity),
-        format!("sponsorship.validity_seconds is {validity}, must be 60 to {MAX_VALIDITY_SECONDS}"),
+        !(MIN_VALIDITY_SECONDS..=MAX_VALIDITY_SECONDS).contains(&validity),
+        format!(
+            "sponsorship.validity_seconds is {validity}, must be {MIN_VALIDITY_SECONDS} to {MAX_VALIDITY_SECONDS}"
+        ),
     );
-    refuse(config.pricing.points_per_e18_wei.0.is_zero(), "pricing.points_per_e18_wei is 0".into());
-    refuse(
-        config.pricing.markup_bps > 1_000_000,
-        "pricing.markup_bps is above 1000000, a hundred times the price".into(),
-    );
+    for (chain, pricing) in &config.pricing {
+        refuse(
+            pricing.points_per_e18_wei.0.is_zero(),
+            format!("pricing.{chain}.points_per_e18_wei is 0"),
+        );
+        refuse(
+            pricing.markup_bps > 1_000_000,
+            format!("pricing.{chain}.markup_bps is above 1000000, a hundred times the price"),
+        );
+        refuse(
+            !config.chains.iter().any(|served| served.id.to_string() == *chain),
+            format!("pricing.{chain}: there is no such chain under [[chains]]"),
+        );
+    }
     refuse(config.database.max_connections == 0, "database.max_connections is 0".into());
     refuse(config.http.max_batch == 0, "http.max_batch is 0".into());
     refuse(config.http.request_timeout_seconds == 0, "http.request_timeout_seconds is 0".into());
@@ -87,6 +98,9 @@ fn chain_errors(chain: &Chain, config: &Config) -> Vec<String> {
     }
     if chain.bundler_urls.is_empty() {
         errors.push(format!("chain {id}: bundler_urls is empty"));
+    }
+    if !config.pricing.contains_key(&id.to_string()) {
+        errors.push(format!("chain {id}: there is no [pricing.{id}]"));
     }
     if chain.paymasters.is_empty() {
         errors.push(format!("chain {id}: there is no paymaster"));

@@ -52,18 +52,20 @@ fn the_documented_example_is_accepted() {
 
 #[test]
 fn the_environment_overrides_the_file() {
-    let said = complaint(&documented_example(), &[("STIPEND__PRICING__POINTS_PER_E18_WEI", "0")]);
-    assert!(said.contains("pricing.points_per_e18_wei is 0"), "{said}");
+    let said =
+        complaint(&documented_example(), &[("STIPEND__PRICING__8453__POINTS_PER_E18_WEI", "0")]);
+    assert!(said.contains("pricing.8453.points_per_e18_wei is 0"), "{said}");
 }
 
 #[test]
 fn an_amount_in_the_environment_is_exact_or_refused() {
-    let price =
-        |text| check(&documented_example(), &[("STIPEND__PRICING__POINTS_PER_E18_WEI", text)]);
+    let price = |text| {
+        check(&documented_example(), &[("STIPEND__PRICING__8453__POINTS_PER_E18_WEI", text)])
+    };
     assert!(price("250000").status.success());
     assert!(price("\"12.500001\"").status.success());
     let said =
-        complaint(&documented_example(), &[("STIPEND__PRICING__POINTS_PER_E18_WEI", "12.5")]);
+        complaint(&documented_example(), &[("STIPEND__PRICING__8453__POINTS_PER_E18_WEI", "12.5")]);
     assert!(said.contains("in quotes"), "{said}");
 }
 
