@@ -10,13 +10,15 @@ contract ConstructorTest is PaymasterTest {
         vm.assertEq(address(w.paymaster.entryPoint()), address(w.entryPoint), "entryPoint");
         vm.assertEq(w.paymaster.owner(), OWNER, "owner");
         vm.assertEq(w.paymaster.pendingOwner(), address(0), "pendingOwner");
+        vm.assertEq(w.paymaster.depositGuardian(), GUARDIAN, "depositGuardian");
+        vm.assertEq(w.paymaster.vault(), VAULT, "vault");
     }
 
     function test_one_to_four_signers_are_listed_in_order() public {
         for (uint256 count = 1; count <= 4; ++count) {
             address[] memory given = _signers(count);
-            StipendPaymaster paymaster = new StipendPaymaster(EntryPoints.V07, OWNER, given);
-            vm.assertEq(paymaster.signers(), given, "signers");
+            StipendPaymaster paymaster = new StipendPaymaster(EntryPoints.V07, OWNER, given, GUARDIAN, VAULT);
+            vm.assertEq(paymaster.getSigners(), given, "signers");
             for (uint256 i = 0; i < 4; ++i) {
                 vm.assertTrue(paymaster.isSigner(_signer(i)) == (i < count), "isSigner");
             }
@@ -25,7 +27,7 @@ contract ConstructorTest is PaymasterTest {
 
     function test_the_zero_address_is_never_a_signer() public {
         for (uint256 count = 1; count <= 4; ++count) {
-            StipendPaymaster paymaster = new StipendPaymaster(EntryPoints.V07, OWNER, _signers(count));
+            StipendPaymaster paymaster = new StipendPaymaster(EntryPoints.V07, OWNER, _signers(count), GUARDIAN, VAULT);
             vm.assertTrue(!paymaster.isSigner(address(0)), "zero is a signer");
         }
     }
@@ -60,17 +62,43 @@ contract ConstructorTest is PaymasterTest {
 
     function test_a_zero_owner_is_refused() public {
         vm.expectRevert(abi.encodeWithSelector(StipendPaymaster.ZeroOwner.selector));
-        new StipendPaymaster(EntryPoints.V07, address(0), _signers(1));
+        new StipendPaymaster(EntryPoints.V07, address(0), _signers(1), GUARDIAN, VAULT);
     }
 
     function test_an_entry_point_without_code_is_refused() public {
         vm.expectRevert(abi.encodeWithSelector(StipendPaymaster.EntryPointWithoutCode.selector, STRANGER));
-        new StipendPaymaster(STRANGER, OWNER, _signers(1));
+        new StipendPaymaster(STRANGER, OWNER, _signers(1), GUARDIAN, VAULT);
+    }
+
+    function test_a_zero_guardian_is_refused() public {
+        vm.expectRevert(abi.encodeWithSelector(StipendPaymaster.ZeroGuardian.selector));
+        new StipendPaymaster(EntryPoints.V07, OWNER, _signers(1), address(0), VAULT);
+    }
+
+    function test_a_vault_that_cannot_be_paid_is_refused() public {
+        address payable[2] memory vaults = [payable(address(0)), payable(EntryPoints.V07)];
+        for (uint256 i = 0; i < vaults.length; ++i) {
+            vm.expectRevert(abi.encodeWithSelector(StipendPaymaster.UnusableVault.selector, vaults[i]));
+            new StipendPaymaster(EntryPoints.V07, OWNER, _signers(1), GUARDIAN, vaults[i]);
+        }
+    }
+
+    function test_the_paymaster_is_not_its_own_vault() public {
+        address place = address(0x9A57E2);
+        vm.etch(
+            place,
+            bytes.concat(
+                type(StipendPaymaster).creationCode, abi.encode(EntryPoints.V07, OWNER, _signers(1), GUARDIAN, place)
+            )
+        );
+        (bool done, bytes memory answer) = place.call("");
+        vm.assertTrue(!done, "deployed");
+        vm.assertEq(answer, abi.encodeWithSelector(StipendPaymaster.UnusableVault.selector, place), "answer");
     }
 
     function _assertRefusedWith(address[] memory list, bytes memory reason) private {
         vm.expectRevert(reason);
-        new StipendPaymaster(EntryPoints.V07, OWNER, list);
+        new StipendPaymaster(EntryPoints.V07, OWNER, list, GUARDIAN, VAULT);
     }
 
     function _signers(uint256 count) private pure returns (address[] memory list) {

@@ -15,7 +15,7 @@ contract DepositTest is PaymasterTest {
     function test_the_owner_may_withdraw_to_anyone() public onEveryEntryPoint {
         uint256 before = BENEFICIARY.balance;
         vm.prank(OWNER);
-        w.paymaster.withdrawTo(BENEFICIARY, 4 ether);
+        w.paymaster.withdraw(BENEFICIARY, 4 ether);
         vm.assertEq(BENEFICIARY.balance - before, 4 ether, _on("paid out"));
         vm.assertEq(w.entryPoint.balanceOf(address(w.paymaster)), DEPOSIT - 4 ether, _on("deposit"));
     }
@@ -23,22 +23,22 @@ contract DepositTest is PaymasterTest {
     function test_nobody_else_may_withdraw() public onEveryEntryPoint {
         vm.expectRevert(abi.encodeWithSelector(StipendPaymaster.CallerNotOwner.selector, STRANGER, OWNER));
         vm.prank(STRANGER);
-        w.paymaster.withdrawTo(payable(STRANGER), 1);
+        w.paymaster.withdraw(payable(STRANGER), 1);
     }
 
     function test_a_signer_may_not_withdraw() public onEveryEntryPoint {
         address signer = vm.addr(SIGNER_KEY);
         vm.expectRevert(abi.encodeWithSelector(StipendPaymaster.CallerNotOwner.selector, signer, OWNER));
         vm.prank(signer);
-        w.paymaster.withdrawTo(payable(signer), 1);
+        w.paymaster.withdraw(payable(signer), 1);
     }
 
     function test_more_than_the_deposit_cannot_be_withdrawn() public onEveryEntryPoint {
         vm.expectRevert();
         vm.prank(OWNER);
-        w.paymaster.withdrawTo(BENEFICIARY, DEPOSIT + 1);
+        w.paymaster.withdraw(BENEFICIARY, DEPOSIT + 1);
         vm.prank(OWNER);
-        w.paymaster.withdrawTo(BENEFICIARY, DEPOSIT);
+        w.paymaster.withdraw(BENEFICIARY, DEPOSIT);
         vm.assertEq(w.entryPoint.balanceOf(address(w.paymaster)), 0, _on("deposit"));
     }
 
@@ -46,5 +46,40 @@ contract DepositTest is PaymasterTest {
         vm.prank(STRANGER);
         (bool accepted,) = address(w.paymaster).call{value: 1 ether}("");
         vm.assertTrue(!accepted, _on("ether outside the deposit would be stuck"));
+    }
+
+    function test_the_guardian_moves_the_whole_deposit_to_the_vault() public onEveryEntryPoint {
+        uint256 before = VAULT.balance;
+        vm.prank(GUARDIAN);
+        w.paymaster.moveDepositToVault();
+        vm.assertEq(VAULT.balance - before, DEPOSIT, _on("paid out"));
+        vm.assertEq(w.entryPoint.balanceOf(address(w.paymaster)), 0, _on("deposit"));
+    }
+
+    function test_nobody_else_moves_the_deposit_to_the_vault() public onEveryEntryPoint {
+        address[3] memory others = [STRANGER, OWNER, vm.addr(SIGNER_KEY)];
+        for (uint256 i = 0; i < others.length; ++i) {
+            vm.expectRevert(abi.encodeWithSelector(StipendPaymaster.CallerNotGuardian.selector, others[i], GUARDIAN));
+            vm.prank(others[i]);
+            w.paymaster.moveDepositToVault();
+        }
+    }
+
+    function test_the_guardian_may_do_nothing_else() public onEveryEntryPoint {
+        bytes[5] memory calls = [
+            abi.encodeCall(StipendPaymaster.withdraw, (payable(GUARDIAN), 1)),
+            abi.encodeCall(StipendPaymaster.addStake, (1)),
+            abi.encodeCall(StipendPaymaster.unlockStake, ()),
+            abi.encodeCall(StipendPaymaster.withdrawStake, (payable(GUARDIAN))),
+            abi.encodeCall(StipendPaymaster.transferOwnership, (GUARDIAN))
+        ];
+        for (uint256 i = 0; i < calls.length; ++i) {
+            vm.prank(GUARDIAN);
+            (bool done, bytes memory answer) = address(w.paymaster).call(calls[i]);
+            vm.assertTrue(!done, _on("the guardian was obeyed"));
+            vm.assertEq(
+                answer, abi.encodeWithSelector(StipendPaymaster.CallerNotOwner.selector, GUARDIAN, OWNER), _on("answer")
+            );
+        }
     }
 }

@@ -38,7 +38,7 @@ contract HandleOpsTest is PaymasterTest {
         TestAccountFactory factory = new TestAccountFactory();
         bytes memory create = abi.encodeCall(TestAccountFactory.createAccount, (address(w.entryPoint), bytes32(0)));
         PackedUserOperation memory op = _operation();
-        op.sender = _create2Address(address(factory));
+        op.sender = _create2Address(address(factory), bytes32(0));
         op.nonce = 0;
         op.initCode = abi.encodePacked(factory, create);
         op.accountGasLimits = _pack(1_000_000, 100_000);
@@ -63,7 +63,7 @@ contract HandleOpsTest is PaymasterTest {
     }
 
     function test_a_delegated_account_lands_with_the_marker_in_both_lengths_and_with_data() public {
-        for (uint256 i = 1; i < 3; ++i) {
+        for (uint256 i = 1; i < worlds.length; ++i) {
             w = worlds[i];
             address sender = vm.addr(0x7702);
             vm.etch(sender, abi.encodePacked(hex"ef0100", address(w.account)));
@@ -89,7 +89,7 @@ contract HandleOpsTest is PaymasterTest {
     }
 
     function test_a_delegated_account_that_changed_its_delegate_is_refused() public {
-        for (uint256 i = 1; i < 3; ++i) {
+        for (uint256 i = 1; i < worlds.length; ++i) {
             w = worlds[i];
             address sender = vm.addr(0x7702);
             vm.etch(sender, abi.encodePacked(hex"ef0100", address(w.account)));
@@ -155,7 +155,7 @@ contract HandleOpsTest is PaymasterTest {
     function test_withdrawing_the_deposit_stops_every_signature() public onEveryEntryPoint {
         PackedUserOperation memory op = _sponsored();
         vm.prank(OWNER);
-        w.paymaster.withdrawTo(BENEFICIARY, DEPOSIT);
+        w.paymaster.withdraw(BENEFICIARY, DEPOSIT);
         _assertBundleRefused(op, "AA31 paymaster deposit too low");
     }
 
@@ -189,11 +189,5 @@ contract HandleOpsTest is PaymasterTest {
         assembly ("memory-safe") {
             mstore(outcomes, count)
         }
-    }
-
-    function _create2Address(address factory) private view returns (address) {
-        bytes32 initCodeHash =
-            keccak256(bytes.concat(type(TestAccount).creationCode, abi.encode(address(w.entryPoint))));
-        return address(uint160(uint256(keccak256(abi.encodePacked(hex"ff", factory, bytes32(0), initCodeHash)))));
     }
 }

@@ -25,7 +25,7 @@ contract OwnershipTest is PaymasterTest {
 
         vm.expectRevert(abi.encodeWithSelector(StipendPaymaster.CallerNotOwner.selector, OWNER, STRANGER));
         vm.prank(OWNER);
-        w.paymaster.withdrawTo(payable(OWNER), 1);
+        w.paymaster.withdraw(payable(OWNER), 1);
     }
 
     function test_only_the_owner_may_offer() public onEveryEntryPoint {

@@ -8,7 +8,8 @@ import {Counter} from "./helpers/Counter.sol";
 import {EntryPoints, IEntryPointUnderTest} from "./helpers/EntryPoints.sol";
 import {TestAccount} from "./helpers/TestAccount.sol";
 
-/// @notice The stage of every test: three EntryPoints, and on each a paymaster with a deposit and an account.
+/// @notice The stage of every test: three EntryPoints, and on each a paymaster with a deposit and an account; v0.9 twice,
+///         once for each form of `paymasterAndData`.
 abstract contract PaymasterTest is Test {
     uint256 internal constant SIGNER_KEY = 0xA11CE;
     uint256 internal constant STANDBY_KEY = 0xB0B;
@@ -17,6 +18,8 @@ abstract contract PaymasterTest is Test {
     address internal constant OWNER = address(0x0A11);
     address internal constant STRANGER = address(0x57A);
     address internal constant BUNDLER = address(0xB1D);
+    address internal constant GUARDIAN = address(0x6A2D);
+    address payable internal constant VAULT = payable(address(0x7A017));
     address payable internal constant BENEFICIARY = payable(address(0xBEEF));
 
     uint256 internal constant DEPOSIT = 10 ether;
@@ -24,14 +27,18 @@ abstract contract PaymasterTest is Test {
     uint48 internal constant NOW = 1_800_000_000;
     uint256 internal constant SIG_VALIDATION_FAILED = 1;
 
+    /// @dev The length of the signature and the magic, by which v0.9 knows a paymaster's signature.
+    bytes internal constant PARALLEL_SUFFIX = hex"004022e325a297439656";
+
     struct World {
         string version;
         IEntryPointUnderTest entryPoint;
         StipendPaymaster paymaster;
         TestAccount account;
+        bool parallel;
     }
 
-    World[3] internal worlds;
+    World[4] internal worlds;
     Counter internal counter;
 
     /// @dev The world that the body of a test sees; `onEveryEntryPoint` goes through them all.
@@ -51,6 +58,8 @@ abstract contract PaymasterTest is Test {
         worlds[0] = _world("0.7", EntryPoints.V07);
         worlds[1] = _world("0.8", EntryPoints.V08);
         worlds[2] = _world("0.9", EntryPoints.V09);
+        worlds[3] = _world("0.9, parallel", EntryPoints.V09);
+        worlds[3].parallel = true;
         vm.deal(STRANGER, 100 ether);
         vm.deal(OWNER, 100 ether);
     }
@@ -58,10 +67,30 @@ abstract contract PaymasterTest is Test {
     function _world(string memory version, address entryPoint) private returns (World memory world) {
         world.version = version;
         world.entryPoint = IEntryPointUnderTest(entryPoint);
-        world.paymaster = new StipendPaymaster(entryPoint, OWNER, _two(vm.addr(SIGNER_KEY), vm.addr(STANDBY_KEY)));
+        world.paymaster = _paymaster(entryPoint);
         world.account = new TestAccount(entryPoint);
         world.paymaster.deposit{value: DEPOSIT}();
         vm.label(entryPoint, string.concat("EntryPoint ", version));
+    }
+
+    function _paymaster(address entryPoint) internal returns (StipendPaymaster) {
+        address[] memory signers = _two(vm.addr(SIGNER_KEY), vm.addr(STANDBY_KEY));
+        return new StipendPaymaster(entryPoint, OWNER, signers, GUARDIAN, VAULT);
+    }
+
+    /// @dev Runs the constructor at a place of our choice, because the code holds hashes of its own address.
+    function _deployAt(address place, address entryPoint, address[] memory signers)
+        internal
+        returns (StipendPaymaster)
+    {
+        vm.etch(
+            place,
+            bytes.concat(type(StipendPaymaster).creationCode, abi.encode(entryPoint, OWNER, signers, GUARDIAN, VAULT))
+        );
+        (bool done, bytes memory code) = place.call("");
+        vm.assertTrue(done, "the constructor reverted");
+        vm.etch(place, code);
+        return StipendPaymaster(place);
     }
 
     function _two(address first, address second) internal pure returns (address[] memory list) {
@@ -96,21 +125,32 @@ abstract contract PaymasterTest is Test {
 
     /// @dev `op` with the signature of `key` behind the header of its paymasterAndData.
     function _signed(PackedUserOperation memory op, uint256 key) internal view returns (PackedUserOperation memory) {
-        (bytes32 r, bytes32 vs) = vm.signCompact(key, w.paymaster.digest(op));
+        op = _withSignature(op, new bytes(64));
+        bytes32 digest = w.parallel ? w.paymaster.digestOfHash(_userOpHash(op)) : w.paymaster.digest(op);
+        (bytes32 r, bytes32 vs) = vm.signCompact(key, digest);
         return _withSignature(op, abi.encodePacked(r, vs));
     }
 
     function _withSignature(PackedUserOperation memory op, bytes memory signature)
         internal
-        pure
+        view
         returns (PackedUserOperation memory)
     {
         bytes memory header = op.paymasterAndData;
         assembly ("memory-safe") {
             mstore(header, 64)
         }
-        op.paymasterAndData = bytes.concat(header, signature);
+        op.paymasterAndData = bytes.concat(header, signature, w.parallel ? PARALLEL_SUFFIX : bytes(""));
         return op;
+    }
+
+    /// @dev What the EntryPoint hands to the paymaster. It refuses some operations before, which then have no hash.
+    function _userOpHash(PackedUserOperation memory op) internal view returns (bytes32) {
+        try w.entryPoint.getUserOpHash(op) returns (bytes32 hash) {
+            return hash;
+        } catch {
+            return keccak256(abi.encode(op.sender, op.nonce));
+        }
     }
 
     /// @dev A well-formed operation that the signer has signed.
@@ -120,9 +160,9 @@ abstract contract PaymasterTest is Test {
 
     /// @dev What the paymaster answers to the EntryPoint, and that the answer has the one size v0.9 accepts.
     function _validate(PackedUserOperation memory op) internal returns (uint256 validationData) {
+        bytes memory call = abi.encodeCall(StipendPaymaster.validatePaymasterUserOp, (op, _userOpHash(op), 0));
         vm.prank(address(w.entryPoint));
-        (bool done, bytes memory answer) =
-            address(w.paymaster).call(abi.encodeCall(StipendPaymaster.validatePaymasterUserOp, (op, bytes32(0), 0)));
+        (bool done, bytes memory answer) = address(w.paymaster).call(call);
         vm.assertTrue(done, _on("validation reverted"));
         vm.assertEq(answer.length, 96, _on("size of the answer"));
         bytes memory context;
@@ -156,6 +196,13 @@ abstract contract PaymasterTest is Test {
         vm.expectRevert(abi.encodeWithSelector(IEntryPointUnderTest.FailedOp.selector, 0, reason));
         vm.prank(BUNDLER, BUNDLER);
         w.entryPoint.handleOps(ops, BENEFICIARY);
+    }
+
+    /// @dev Where a `TestAccountFactory` puts the account of `salt`.
+    function _create2Address(address factory, bytes32 salt) internal view returns (address) {
+        bytes32 initCodeHash =
+            keccak256(bytes.concat(type(TestAccount).creationCode, abi.encode(address(w.entryPoint))));
+        return address(uint160(uint256(keccak256(abi.encodePacked(hex"ff", factory, salt, initCodeHash)))));
     }
 
     /// @dev Says on which EntryPoint an assertion failed.

@@ -9,7 +9,16 @@ interface Vm {
         address emitter;
     }
 
+    struct Gas {
+        uint64 gasLimit;
+        uint64 gasTotalUsed;
+        uint64 gasMemoryUsed;
+        int64 gasRefunded;
+        uint64 gasRemaining;
+    }
+
     function addr(uint256 privateKey) external pure returns (address);
+    function sign(uint256 privateKey, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function signCompact(uint256 privateKey, bytes32 digest) external pure returns (bytes32 r, bytes32 vs);
 
     function prank(address sender) external;
@@ -20,12 +29,17 @@ interface Vm {
     function warp(uint256 timestamp) external;
     function chainId(uint256 id) external;
 
+    function expectCall(address callee, bytes calldata data) external;
     function expectRevert(bytes calldata data) external;
     function expectRevert() external;
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
     function record() external;
     function accesses(address account) external returns (bytes32[] memory reads, bytes32[] memory writes);
+
+    function lastCallGas() external view returns (Gas memory);
+    function createDir(string calldata path, bool recursive) external;
+    function writeFile(string calldata path, string calldata text) external;
 
     function readFile(string calldata path) external view returns (string memory);
     function readFileBinary(string calldata path) external view returns (bytes memory);
@@ -40,6 +54,7 @@ interface Vm {
     function toString(bytes calldata value) external pure returns (string memory);
     function toString(bytes32 value) external pure returns (string memory);
     function toString(uint256 value) external pure returns (string memory);
+    function toString(int256 value) external pure returns (string memory);
 
     function assertTrue(bool condition, string calldata reason) external pure;
     function assertEq(uint256 left, uint256 right, string calldata reason) external pure;

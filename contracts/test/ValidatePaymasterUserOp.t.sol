@@ -78,9 +78,9 @@ contract ValidatePaymasterUserOpTest is PaymasterTest {
     function test_any_other_length_is_refused() public onEveryEntryPoint {
         bytes memory whole = _sponsored().paymasterAndData;
         PackedUserOperation memory op = _operation();
-        uint256[8] memory lengths = [uint256(0), 19, 52, 64, 127, 129, 160, 190];
-        for (uint256 i = 0; i < lengths.length; ++i) {
-            op.paymasterAndData = _resized(whole, lengths[i]);
+        for (uint256 length = 0; length < 200; ++length) {
+            if (length == 128 || length == 138) continue;
+            op.paymasterAndData = _resized(whole, length);
             vm.assertEq(_validate(op), SIG_VALIDATION_FAILED, _on("answer to another length"));
         }
     }
@@ -173,20 +173,50 @@ contract ValidatePaymasterUserOpTest is PaymasterTest {
 
     function test_a_signature_for_another_paymaster_is_refused() public onEveryEntryPoint {
         PackedUserOperation memory op = _sponsored();
-        w.paymaster =
-            new StipendPaymaster(address(w.entryPoint), OWNER, _two(vm.addr(SIGNER_KEY), vm.addr(STANDBY_KEY)));
+        w.paymaster = _paymaster(address(w.entryPoint));
         _assertRefused(op);
     }
 
     function test_a_signature_for_another_entry_point_is_refused() public {
         address place = address(0x9A57E2);
+        address[] memory signers = _two(vm.addr(SIGNER_KEY), vm.addr(STANDBY_KEY));
         PackedUserOperation memory op;
         for (uint256 i = 0; i < 3; ++i) {
             w = worlds[i];
-            vm.etch(place, address(w.paymaster).code);
-            w.paymaster = StipendPaymaster(place);
+            w.paymaster = _deployAt(place, address(w.entryPoint), signers);
             if (i == 0) op = _sponsored();
             else _assertRefused(op);
+        }
+    }
+
+    function test_a_signature_of_one_form_is_refused_in_the_other() public {
+        for (uint256 i = 0; i < 3; ++i) {
+            w = worlds[i];
+            PackedUserOperation memory op = _sponsored();
+            op.paymasterAndData = bytes.concat(op.paymasterAndData, PARALLEL_SUFFIX);
+            _assertRefused(op);
+        }
+        w = worlds[3];
+        PackedUserOperation memory parallel = _sponsored();
+        parallel.paymasterAndData = _resized(parallel.paymasterAndData, 128);
+        _assertRefused(parallel);
+    }
+
+    function test_the_bare_user_op_hash_is_not_what_is_signed() public {
+        w = worlds[3];
+        PackedUserOperation memory op = _withSignature(_operation(), new bytes(64));
+        (bytes32 r, bytes32 vs) = vm.signCompact(SIGNER_KEY, _userOpHash(op));
+        _assertRefused(_withSignature(op, abi.encodePacked(r, vs)));
+    }
+
+    function test_any_other_suffix_is_refused() public {
+        w = worlds[3];
+        PackedUserOperation memory op = _sponsored();
+        bytes memory whole = op.paymasterAndData;
+        for (uint256 i = 128; i < 138; ++i) {
+            op.paymasterAndData = bytes.concat(whole);
+            op.paymasterAndData[i] ^= 0x01;
+            _assertRefused(op);
         }
     }
 
@@ -196,7 +226,7 @@ contract ValidatePaymasterUserOpTest is PaymasterTest {
 
     function testFuzz_any_flipped_bit_of_paymaster_data_is_refused(uint256 bit) public onEveryEntryPoint {
         PackedUserOperation memory op = _sponsored();
-        op.paymasterAndData[bit / 8 % 128] ^= bytes1(uint8(1) << uint8(bit % 8));
+        op.paymasterAndData[bit / 8 % op.paymasterAndData.length] ^= bytes1(uint8(1) << uint8(bit % 8));
         _assertRefused(op);
     }
 

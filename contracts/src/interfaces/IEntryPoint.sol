@@ -7,6 +7,9 @@ interface IEntryPoint {
     /// @notice Adds the value sent, in wei, to the deposit of `account`.
     function depositTo(address account) external payable;
 
+    /// @notice The deposit of `account`, in wei.
+    function balanceOf(address account) external view returns (uint256);
+
     /// @notice Pays `amount` wei of the caller's deposit out to `to`.
     function withdrawTo(address payable to, uint256 amount) external;
 

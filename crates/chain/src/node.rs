@@ -29,7 +29,7 @@ sol! {
         /// Whether a signature of the candidate makes it pay.
         function isSigner(address candidate) external view returns (bool);
         /// The signers, each once.
-        function signers() external view returns (address[] memory);
+        function getSigners() external view returns (address[] memory);
     }
 }
 
@@ -269,7 +269,7 @@ impl Node {
     pub async fn paymaster(&self, paymaster: Address) -> Result<PaymasterFacts, RpcError> {
         let entry_point =
             self.call(paymaster, &IStipendPaymaster::entryPointCall {}, At::Head).await?;
-        let signers = self.call(paymaster, &IStipendPaymaster::signersCall {}, At::Head).await?;
+        let signers = self.call(paymaster, &IStipendPaymaster::getSignersCall {}, At::Head).await?;
         Ok(PaymasterFacts { entry_point, signers })
     }
 

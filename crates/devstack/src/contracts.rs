@@ -56,7 +56,14 @@ pub async fn deploy(
     let paymaster_code = creation_code(&artifact(tools, "StipendPaymaster"))?;
     let mut paymasters = BTreeMap::new();
     for (version, entry_point) in entry_points::ALL {
-        let arguments = (entry_point, keys::PAYMASTER_OWNER, signers.to_vec()).abi_encode_params();
+        let arguments = (
+            entry_point,
+            keys::PAYMASTER_OWNER,
+            signers.to_vec(),
+            keys::PAYMASTER_GUARDIAN,
+            keys::PAYMASTER_VAULT,
+        )
+            .abi_encode_params();
         let code = Bytes::from([paymaster_code.as_ref(), &arguments].concat());
         let name = format!("StipendPaymaster for EntryPoint v{version}");
         let paymaster = create2(node, DETERMINISTIC_DEPLOYER, B256::ZERO, &name, &code).await?;

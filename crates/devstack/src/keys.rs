@@ -11,6 +11,12 @@ pub const PAYMASTER_OWNER: Address = address!("70997970C51812dc3A010C7d01b50e0d1
 pub const PAYMASTER_OWNER_KEY: B256 =
     b256!("59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d");
 
+/// The guardian of the paymasters, who may only send their deposits to [`PAYMASTER_VAULT`].
+pub const PAYMASTER_GUARDIAN: Address = address!("a0Ee7A142d267C1f36714E4a8F75612F20a79720");
+
+/// Where the guardian sends the deposits.
+pub const PAYMASTER_VAULT: Address = address!("15d34AAf54267DB7D7c367839AAf71A00a2C6A65");
+
 /// Signs sponsorships. It needs no ether.
 pub const SIGNER: Address = address!("3C44CdDdB6a900fa2b585dd299e03d12FA4293BC");
 /// The key of [`SIGNER`].

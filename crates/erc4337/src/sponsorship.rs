@@ -1,23 +1,37 @@
 //! What Stipend's paymaster signs, and the bytes in which the signature travels.
 //!
 //! ```text
-//! paymasterAndData  128 bytes  paymaster(20) ‖ verification gas(16) ‖ postOp gas(16) ‖ validAfter(6) ‖ validUntil(6) ‖ signature(64)
-//! header             64 bytes  everything but the signature
-//! paymasterData      76 bytes  validAfter(6) ‖ validUntil(6) ‖ signature(64)
+//! header       64 bytes  paymaster(20) ‖ verification gas(16) ‖ postOp gas(16) ‖ validAfter(6) ‖ validUntil(6)
+//! sequential  128 bytes  header ‖ signature(64)                        the paymaster signs before the user
+//! parallel    138 bytes  header ‖ signature(64) ‖ 0x0040 ‖ magic(8)    the user may sign first; EntryPoint v0.9 only
 //! ```
-//! The signature is compact ([EIP-2098](https://eips.ethereum.org/EIPS/eip-2098)) and covers every field of the
-//! operation but the account's signature, the chain, the EntryPoint and the header, by
-//! [EIP-712](https://eips.ethereum.org/EIPS/eip-712). The contract computes the same digest, and one file of vectors
-//! holds both to it.
+//! What follows the first 52 bytes is the `paymasterData` of
+//! [ERC-7677](https://eips.ethereum.org/EIPS/eip-7677). The signature is compact
+//! ([EIP-2098](https://eips.ethereum.org/EIPS/eip-2098)), by [EIP-712](https://eips.ethereum.org/EIPS/eip-712):
+//!
+//! ```text
+//! sequential  Sponsorship(address entryPoint,bytes operation)
+//! parallel    ParallelSponsorship(bytes32 userOpHash)
+//! ```
+//! `operation` is the ABI encoding of the packed operation in its sequential form, from its first word to the end of
+//! the header: every field but the two signatures. The userOpHash of v0.9 leaves out the same. The contract computes
+//! the same digests, and one file of vectors holds both to them.
 
 use alloy_primitives::{Address, B256, B512, Bytes, Signature, U256, b512};
-use alloy_sol_types::{Eip712Domain, SolStruct, sol};
+use alloy_sol_types::{Eip712Domain, SolStruct, SolValue, sol};
 
-use crate::hash::{HashError, signed_init_code};
+use crate::entry_point::EntryPointVersion;
+use crate::hash::{HashError, PAYMASTER_SIGNATURE_MAGIC, signed_init_code, user_op_hash};
 use crate::user_operation::{PaymasterFields, UserOperation};
 
-/// The length of `paymasterData` in bytes: the window and the signature.
+/// The length of the sequential form's `paymasterData` in bytes: the window and the signature.
 pub const PAYMASTER_DATA_LEN: usize = 76;
+
+/// The length of the parallel form's `paymasterData` in bytes: with the signature's length and the magic.
+pub const PARALLEL_PAYMASTER_DATA_LEN: usize = 86;
+
+/// The length of a signature in bytes, as the parallel form states it.
+const SIGNATURE_LEN: [u8; 2] = [0x00, 0x40];
 
 /// The length of the signed part of `paymasterAndData` in bytes.
 pub const HEADER_LEN: usize = 64;
@@ -38,17 +52,15 @@ const STUB_VALID_AFTER: u64 = 0x0101_0101;
 const STUB_VALID_UNTIL: u64 = TIME_LIMIT - 1;
 
 sol! {
-    /// The typed data of a sponsorship.
+    /// What is signed in the sequential form.
     struct Sponsorship {
         address entryPoint;
-        address sender;
-        uint256 nonce;
-        bytes initCode;
-        bytes callData;
-        bytes32 accountGasLimits;
-        uint256 preVerificationGas;
-        bytes32 gasFees;
-        bytes paymasterHeader;
+        bytes operation;
+    }
+
+    /// What is signed in the parallel form.
+    struct ParallelSponsorship {
+        bytes32 userOpHash;
     }
 }
 
@@ -146,18 +158,28 @@ impl PaymasterHeader {
         .into()
     }
 
-    /// The paymaster's part of the operation, signed.
+    /// The paymaster's part of the operation, signed, in the sequential form.
     #[must_use]
     pub fn sign_with(&self, signature: B512) -> PaymasterFields {
+        self.with_data(PaymasterData { window: self.window, signature }.encode())
+    }
+
+    /// The paymaster's part of the operation, signed, in the parallel form.
+    #[must_use]
+    pub fn sign_parallel_with(&self, signature: B512) -> PaymasterFields {
+        self.with_data(PaymasterData { window: self.window, signature }.encode_parallel())
+    }
+
+    fn with_data(&self, data: Bytes) -> PaymasterFields {
         PaymasterFields {
             paymaster: self.paymaster,
             verification_gas_limit: self.verification_gas_limit,
             post_op_gas_limit: self.post_op_gas_limit,
-            data: PaymasterData { window: self.window, signature }.encode(),
+            data,
         }
     }
 
-    /// The header of an operation that carries our paymaster data.
+    /// The header of an operation that carries our paymaster data, in either form.
     ///
     /// # Errors
     /// [`PaymasterDataError`] when the data is not ours.
@@ -183,8 +205,8 @@ pub struct PaymasterData {
 /// Why bytes are not our `paymasterData`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PaymasterDataError {
-    /// It has another length, given in bytes.
-    #[error("paymasterData holds {0} bytes instead of 76")]
+    /// It has another length, given in bytes, or has 86 without ending as the parallel form does.
+    #[error("paymasterData of {0} bytes holds neither 76 nor 86 that end in a paymaster signature")]
     Length(usize),
     /// Its window is not one that we sign.
     #[error(transparent)]
@@ -192,19 +214,37 @@ pub enum PaymasterDataError {
 }
 
 impl PaymasterData {
-    /// The 76 bytes.
+    /// The 76 bytes of the sequential form.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         [&self.window.to_bytes(), self.signature.as_slice()].concat().into()
     }
 
-    /// Reads the 76 bytes. The signature is not checked; see [`recover_signer`].
+    /// The 86 bytes of the parallel form, for a bundler that takes `paymasterData` as it goes on chain.
+    #[must_use]
+    pub fn encode_parallel(&self) -> Bytes {
+        [&self.encode(), SIGNATURE_LEN.as_slice(), &PAYMASTER_SIGNATURE_MAGIC].concat().into()
+    }
+
+    /// The parallel form for a bundler that takes `paymasterSignature` apart and adds length and magic itself: the 12
+    /// bytes of `paymasterData` and the 64 of the signature.
+    #[must_use]
+    pub fn encode_apart(&self) -> (Bytes, Bytes) {
+        (Bytes::copy_from_slice(&self.window.to_bytes()), self.signature.to_vec().into())
+    }
+
+    /// Reads either form. The signature is not checked; see [`recover_signer`].
     ///
     /// # Errors
-    /// [`PaymasterDataError`] for another length or a window that we never sign.
+    /// [`PaymasterDataError`] for another length or end, or a window that we never sign.
     pub fn decode(bytes: &[u8]) -> Result<Self, PaymasterDataError> {
         let length = PaymasterDataError::Length(bytes.len());
-        let (window, signature) = bytes.split_first_chunk::<12>().ok_or(length)?;
+        let sequential = bytes
+            .strip_suffix(&PAYMASTER_SIGNATURE_MAGIC)
+            .and_then(|rest| rest.strip_suffix(&SIGNATURE_LEN))
+            .filter(|_| bytes.len() == PARALLEL_PAYMASTER_DATA_LEN)
+            .unwrap_or(bytes);
+        let (window, signature) = sequential.split_first_chunk::<12>().ok_or(length)?;
         Ok(Self {
             signature: B512::try_from(signature).map_err(|_| length)?,
             window: ValidityWindow::from_bytes(*window)?,
@@ -212,7 +252,7 @@ impl PaymasterData {
     }
 }
 
-/// The digest that the paymaster's key signs.
+/// The digest that the paymaster's key signs in the sequential form.
 ///
 /// The operation's own paymaster fields are *not* read, nor its signature: what is signed is `header`. `delegate` is
 /// [`UserOperation::effective_delegate`] and counts only with the EIP-7702 marker, whatever the EntryPoint's version.
@@ -226,26 +266,47 @@ pub fn sponsorship_digest(
     header: &PaymasterHeader,
     delegate: Option<Address>,
 ) -> Result<B256, HashError> {
-    let packed = op.pack();
-    let sponsorship = Sponsorship {
-        entryPoint: entry_point,
-        sender: packed.sender,
-        nonce: packed.nonce,
-        initCode: signed_init_code(packed.initCode, delegate)?,
-        callData: packed.callData,
-        accountGasLimits: packed.accountGasLimits,
-        preVerificationGas: packed.preVerificationGas,
-        gasFees: packed.gasFees,
-        paymasterHeader: header.to_bytes(),
-    };
-    let domain = Eip712Domain::new(
+    let mut packed = op.pack();
+    packed.initCode = signed_init_code(packed.initCode, delegate)?;
+    packed.paymasterAndData = header.sign_with(B512::ZERO).pack();
+    packed.signature = Bytes::new();
+    let encoded = packed.abi_encode();
+    // In front of the struct stands its offset, one word; behind the header stand 64 bytes of signature and the length
+    // of an empty one.
+    let end = encoded.len().saturating_sub(96);
+    let operation = Bytes::copy_from_slice(encoded.get(32..end).unwrap_or_default());
+    let sponsorship = Sponsorship { entryPoint: entry_point, operation };
+    Ok(sponsorship.eip712_signing_hash(&domain(chain_id, header.paymaster)))
+}
+
+/// The digest that the paymaster's key signs in the parallel form, which EntryPoint v0.9 alone has.
+///
+/// As with [`sponsorship_digest`], `header` counts and neither the operation's own paymaster fields nor its signature.
+///
+/// # Errors
+/// [`HashError::DelegateUnknown`] when the operation carries the marker and `delegate` is `None`.
+pub fn parallel_sponsorship_digest(
+    op: &UserOperation,
+    chain_id: u64,
+    entry_point: Address,
+    header: &PaymasterHeader,
+    delegate: Option<Address>,
+) -> Result<B256, HashError> {
+    let unsigned =
+        UserOperation { paymaster: Some(header.sign_parallel_with(B512::ZERO)), ..op.clone() };
+    let hash = user_op_hash(&unsigned, EntryPointVersion::V09, entry_point, chain_id, delegate)?;
+    let sponsorship = ParallelSponsorship { userOpHash: hash };
+    Ok(sponsorship.eip712_signing_hash(&domain(chain_id, header.paymaster)))
+}
+
+fn domain(chain_id: u64, paymaster: Address) -> Eip712Domain {
+    Eip712Domain::new(
         Some("Stipend".into()),
         Some("1".into()),
         Some(U256::from(chain_id)),
-        Some(header.paymaster),
+        Some(paymaster),
         None,
-    );
-    Ok(sponsorship.eip712_signing_hash(&domain))
+    )
 }
 
 /// The address whose key made a compact signature over a digest; `None` when no key can have.

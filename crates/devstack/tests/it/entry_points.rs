@@ -110,7 +110,7 @@ sol! {
 
     interface IStipendPaymaster {
         function digest(Packed calldata op) external view returns (bytes32);
-        function signers() external view returns (address[] memory list);
+        function getSigners() external view returns (address[] memory list);
         function owner() external view returns (address);
     }
 }
@@ -160,7 +160,8 @@ fn each_paymaster_has_its_owner_its_signer_and_its_deposit() {
         let node = stack.node();
         for (version, entry_point) in &stack.chain.entry_points {
             let paymaster = stack.chain.paymasters[version];
-            let signers = node.view(paymaster, &IStipendPaymaster::signersCall {}).await.unwrap();
+            let signers =
+                node.view(paymaster, &IStipendPaymaster::getSignersCall {}).await.unwrap();
             assert_eq!(signers, [stack.chain.signer]);
             let owner = node.view(paymaster, &IStipendPaymaster::ownerCall {}).await.unwrap();
             assert_eq!(owner, stack.chain.paymaster_owner);

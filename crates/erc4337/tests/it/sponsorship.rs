@@ -1,8 +1,9 @@
-use alloy_primitives::{Address, B256, Bytes, U256};
-use erc4337::hash::HashError;
+use alloy_primitives::{Address, B256, B512, Bytes, U256};
+use erc4337::hash::{HashError, PAYMASTER_SIGNATURE_MAGIC};
 use erc4337::sponsorship::{
-    HEADER_LEN, PAYMASTER_DATA_LEN, PaymasterData, PaymasterDataError, PaymasterHeader, TIME_LIMIT,
-    ValidityWindow, WindowError, recover_signer, sponsorship_digest, stub_paymaster_data,
+    HEADER_LEN, PARALLEL_PAYMASTER_DATA_LEN, PAYMASTER_DATA_LEN, PaymasterData, PaymasterDataError,
+    PaymasterHeader, TIME_LIMIT, ValidityWindow, WindowError, parallel_sponsorship_digest,
+    recover_signer, sponsorship_digest, stub_paymaster_data,
 };
 use erc4337::{Factory, PaymasterFields, UserOperation};
 use proptest::prelude::*;
@@ -15,6 +16,10 @@ const DELEGATE: Address = Address::repeat_byte(0xde);
 
 fn digest(op: &UserOperation, header: &PaymasterHeader) -> B256 {
     sponsorship_digest(op, CHAIN, ENTRY_POINT, header, Some(DELEGATE)).unwrap()
+}
+
+fn parallel_digest(op: &UserOperation, header: &PaymasterHeader) -> B256 {
+    parallel_sponsorship_digest(op, CHAIN, ENTRY_POINT, header, Some(DELEGATE)).unwrap()
 }
 
 fn longer(bytes: &Bytes) -> Bytes {
@@ -85,18 +90,24 @@ proptest! {
         op in arbitrary::operation(),
         header in arbitrary::header().prop_filter("room", room_on_both_sides),
     ) {
-        let before = digest(&op, &header);
-        for (field, changed) in changed_operations(&op) {
-            prop_assert_ne!(before, digest(&changed, &header), "{}", field);
+        for make in [sponsorship_digest, parallel_sponsorship_digest] {
+            let digest = |op: &UserOperation, header: &PaymasterHeader| {
+                make(op, CHAIN, ENTRY_POINT, header, Some(DELEGATE)).unwrap()
+            };
+            let before = digest(&op, &header);
+            for (field, changed) in changed_operations(&op) {
+                prop_assert_ne!(before, digest(&changed, &header), "{}", field);
+            }
+            for (field, changed) in changed_headers(&header) {
+                prop_assert_ne!(before, digest(&op, &changed), "{}", field);
+            }
+            let elsewhere = |chain, entry_point| {
+                make(&op, chain, entry_point, &header, Some(DELEGATE)).unwrap()
+            };
+            prop_assert_ne!(before, elsewhere(CHAIN + 1, ENTRY_POINT));
+            prop_assert_ne!(before, elsewhere(CHAIN, Address::ZERO));
         }
-        for (field, changed) in changed_headers(&header) {
-            prop_assert_ne!(before, digest(&op, &changed), "{}", field);
-        }
-        let elsewhere = |chain, entry_point| {
-            sponsorship_digest(&op, chain, entry_point, &header, Some(DELEGATE)).unwrap()
-        };
-        prop_assert_ne!(before, elsewhere(CHAIN + 1, ENTRY_POINT));
-        prop_assert_ne!(before, elsewhere(CHAIN, Address::ZERO));
+        prop_assert_ne!(digest(&op, &header), parallel_digest(&op, &header));
     }
 
     #[test]
@@ -111,6 +122,7 @@ proptest! {
             ..op.clone()
         };
         prop_assert_eq!(digest(&op, &header), digest(&other, &header));
+        prop_assert_eq!(parallel_digest(&op, &header), parallel_digest(&other, &header));
     }
 
     #[test]
@@ -137,6 +149,34 @@ proptest! {
         prop_assert_eq!(PaymasterHeader::of(&fields), Ok(header));
         let data = PaymasterData { window: header.window, signature };
         prop_assert_eq!(PaymasterData::decode(&fields.data), Ok(data));
+    }
+
+    #[test]
+    fn parallel_paymaster_data_survives_encoding(
+        header in arbitrary::header(),
+        signature in arbitrary::signature(),
+    ) {
+        let fields = header.sign_parallel_with(signature);
+        prop_assert_eq!(fields.data.len(), PARALLEL_PAYMASTER_DATA_LEN);
+        prop_assert_eq!(fields.pack().len(), 138);
+        prop_assert!(fields.pack().starts_with(&header.to_bytes()));
+        prop_assert_eq!(PaymasterHeader::of(&fields), Ok(header));
+        let data = PaymasterData { window: header.window, signature };
+        prop_assert_eq!(PaymasterData::decode(&fields.data), Ok(data));
+        let (window, apart) = data.encode_apart();
+        let joined = [&window, &apart, [0x00, 0x40].as_slice(), &PAYMASTER_SIGNATURE_MAGIC].concat();
+        prop_assert_eq!(&joined, &fields.data);
+    }
+
+    #[test]
+    fn another_end_is_no_parallel_form(
+        header in arbitrary::header(),
+        place in 76_usize..86,
+        bit in 0_u32..8,
+    ) {
+        let mut data = header.sign_parallel_with(B512::repeat_byte(1)).data.to_vec();
+        data[place] ^= 1 << bit;
+        prop_assert_eq!(PaymasterData::decode(&data), Err(PaymasterDataError::Length(86)));
     }
 
     #[test]
@@ -179,6 +219,10 @@ fn a_marker_without_a_known_delegate_has_no_digest() {
     };
     assert_eq!(
         sponsorship_digest(&op, CHAIN, ENTRY_POINT, &header, None),
+        Err(HashError::DelegateUnknown)
+    );
+    assert_eq!(
+        parallel_sponsorship_digest(&op, CHAIN, ENTRY_POINT, &header, None),
         Err(HashError::DelegateUnknown)
     );
 }

@@ -6,8 +6,11 @@ use std::path::PathBuf;
 
 use alloy_primitives::{Address, B256, Bytes, U256, address, keccak256};
 use erc4337::entry_point::EntryPointVersion;
+use erc4337::hash::user_op_hash;
+use erc4337::packed::unpack_pair;
 use erc4337::sponsorship::{
-    PaymasterHeader, TIME_LIMIT, ValidityWindow, recover_signer, sponsorship_digest,
+    PaymasterHeader, TIME_LIMIT, ValidityWindow, parallel_sponsorship_digest, recover_signer,
+    sponsorship_digest,
 };
 use erc4337::{Factory, PackedUserOperation, UserOperation};
 use serde::Serialize;
@@ -25,12 +28,14 @@ struct Vectors {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Vector {
-    name: &'static str,
+    name: String,
     chain_id: String,
     entry_point: Address,
     paymaster: Address,
     delegate: Address,
     op: Operation,
+    /// Zero in the sequential form.
+    user_op_hash: B256,
     digest: B256,
     signer: Address,
     signer_key: B256,
@@ -68,21 +73,22 @@ impl From<PackedUserOperation> for Operation {
 
 /// One vector before it is signed.
 struct Case {
-    name: &'static str,
+    name: String,
     chain_id: u64,
     entry_point: Address,
     op: UserOperation,
     header: PaymasterHeader,
     delegate: Option<Address>,
     short_marker: bool,
+    parallel: bool,
     key: B256,
 }
 
 impl Case {
     /// An existing account that calls another contract on a local chain with EntryPoint v0.7.
-    fn plain(name: &'static str) -> Self {
+    fn plain(name: &str) -> Self {
         Self {
-            name,
+            name: name.to_owned(),
             chain_id: 31_337,
             entry_point: EntryPointVersion::V07.canonical_address(),
             op: UserOperation {
@@ -105,11 +111,12 @@ impl Case {
             },
             delegate: None,
             short_marker: false,
+            parallel: false,
             key: key::FIRST,
         }
     }
 
-    fn eip7702(name: &'static str, version: EntryPointVersion, init_data: &[u8]) -> Self {
+    fn eip7702(name: &str, version: EntryPointVersion, init_data: &[u8]) -> Self {
         let mut case = Self::plain(name);
         case.entry_point = version.canonical_address();
         case.op.factory = Some(Factory::Eip7702 { init_data: Bytes::copy_from_slice(init_data) });
@@ -117,20 +124,30 @@ impl Case {
         case
     }
 
+    /// The same on EntryPoint v0.9, in the parallel form.
+    fn in_parallel(mut self) -> Self {
+        self.name = format!("{}, parallel", self.name);
+        self.entry_point = EntryPointVersion::V09.canonical_address();
+        self.parallel = true;
+        self
+    }
+
     fn sign(self) -> Vector {
-        let digest = sponsorship_digest(
-            &self.op,
-            self.chain_id,
-            self.entry_point,
-            &self.header,
-            self.delegate,
-        )
-        .unwrap();
+        let make = if self.parallel { parallel_sponsorship_digest } else { sponsorship_digest };
+        let digest =
+            make(&self.op, self.chain_id, self.entry_point, &self.header, self.delegate).unwrap();
         let signature = key::sign(self.key, digest);
         let signer = key::address_of(self.key);
         assert_eq!(recover_signer(digest, &signature), Some(signer));
-        let mut packed =
-            UserOperation { paymaster: Some(self.header.sign_with(signature)), ..self.op }.pack();
+        let paymaster = if self.parallel {
+            self.header.sign_parallel_with(signature)
+        } else {
+            self.header.sign_with(signature)
+        };
+        let op = UserOperation { paymaster: Some(paymaster), ..self.op };
+        let v09 = EntryPointVersion::V09;
+        let hash = user_op_hash(&op, v09, self.entry_point, self.chain_id, self.delegate).unwrap();
+        let mut packed = op.pack();
         if self.short_marker {
             packed.initCode = packed.initCode.slice(..2);
         }
@@ -141,6 +158,7 @@ impl Case {
             paymaster: self.header.paymaster,
             delegate: self.delegate.unwrap_or_default(),
             op: packed.into(),
+            user_op_hash: if self.parallel { hash } else { B256::ZERO },
             digest,
             signer,
             signer_key: self.key,
@@ -232,6 +250,50 @@ fn places() -> Vec<Case> {
     vec![v08, v09]
 }
 
+/// Operations whose every value comes from a counter through a hash, with bytes of all lengths around a word's.
+fn arbitrary() -> Vec<Case> {
+    (0_u64..24).map(arbitrary_case).collect()
+}
+
+fn arbitrary_case(index: u64) -> Case {
+    let word = |field: u64| keccak256([index.to_be_bytes(), field.to_be_bytes()].concat());
+    let number = |field: u64| unpack_pair(word(field)).0;
+    let bytes = |field: u64| {
+        let len = number(field) % 100;
+        word(field).iter().cycle().take(len.try_into().unwrap()).copied().collect::<Bytes>()
+    };
+    let mut case = Case::plain(&format!("arbitrary {index}"));
+    case.op = UserOperation {
+        sender: Address::from_word(word(1)),
+        nonce: word(2).into(),
+        factory: (!index.is_multiple_of(3))
+            .then(|| Factory::Deploy { factory: Address::from_word(word(3)), data: bytes(4) }),
+        call_data: bytes(5),
+        call_gas_limit: number(6),
+        verification_gas_limit: number(7),
+        pre_verification_gas: word(8).into(),
+        max_fee_per_gas: number(9),
+        max_priority_fee_per_gas: number(10),
+        signature: bytes(11),
+        ..UserOperation::default()
+    };
+    case.header.verification_gas_limit = number(12);
+    case.header.post_op_gas_limit = number(13);
+    if index.is_multiple_of(2) { case } else { case.in_parallel() }
+}
+
+fn parallel() -> Vec<Case> {
+    let mut extremes = extremes();
+    // A v0.9 EntryPoint hashes by itself, so these are at the address where the contract's test has it.
+    extremes.iter_mut().for_each(|case| case.chain_id = 31_337);
+    let mut cases = vec![Case::plain("existing account")];
+    cases.extend(deployments());
+    cases.extend(calls());
+    cases.extend(delegations());
+    cases.extend(extremes);
+    cases.into_iter().map(Case::in_parallel).collect()
+}
+
 fn vectors() -> Vectors {
     let mut cases = vec![Case::plain("existing account")];
     cases.extend(deployments());
@@ -239,6 +301,8 @@ fn vectors() -> Vectors {
     cases.extend(delegations());
     cases.extend(extremes());
     cases.extend(places());
+    cases.extend(parallel());
+    cases.extend(arbitrary());
     Vectors { vectors: cases.into_iter().map(Case::sign).collect() }
 }
 
@@ -268,4 +332,8 @@ fn short_and_padded_markers_have_one_digest() {
         all.iter().find(|vector| vector.name == name).unwrap().digest
     };
     assert_eq!(digest("EIP-7702 marker of 2 bytes"), digest("EIP-7702 marker of 20 bytes"));
+    assert_eq!(
+        digest("EIP-7702 marker of 2 bytes, parallel"),
+        digest("EIP-7702 marker of 20 bytes, parallel")
+    );
 }
