@@ -1,8 +1,10 @@
 //! `cargo xtask`: everything one does with this repository, from a fresh clone with Rust and Node.
 
+mod bench;
 mod cargo;
 mod demo;
 mod dev;
+mod forge;
 mod sqlx_cache;
 mod steps;
 mod test;
@@ -22,6 +24,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Measure something, and print a table of it.
+    #[command(subcommand)]
+    Bench(Bench),
     /// Show the main job: a user's points pay for a real UserOperation.
     Demo {
         /// Stop everything afterwards; the exit code says whether both ledgers agree.
@@ -50,11 +55,18 @@ enum Task {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// What one sponsored operation costs on chain: our paymaster's, others' and the floor, on every EntryPoint.
+    Gas,
+}
+
 /// Why a task failed, for people.
 type Failure = Box<dyn core::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
+        Task::Bench(Bench::Gas) => bench::gas(),
         Task::Demo { once } => block_on(demo::run(once)),
         Task::Dev { port_base } => block_on(dev::run(port_base)),
         Task::Test { all } => test::run(all),

@@ -1,10 +1,9 @@
 //! `cargo xtask test`.
 
-use std::process::Command;
-
 use devstack::Tools;
 
-use crate::cargo::{self, cargo, root};
+use crate::cargo::{self, cargo};
+use crate::forge::forge;
 use crate::steps::Steps;
 use crate::{Failure, block_on, sqlx_cache, tidy};
 
@@ -33,6 +32,12 @@ pub(crate) fn run(all: bool) -> Result<(), Failure> {
     steps.step("the cache of checked SQL", || block_on(sqlx_cache::run(true)))?;
     steps.step("forge fmt", || cargo::run(forge(&tools)?.args(["fmt", "--check"])))?;
     steps.step("forge test", || cargo::run(forge(&tools)?.arg("test")))?;
+    // `cargo xtask bench gas` shows what changed; `FOUNDRY_PROFILE=gas forge snapshot --match-contract BarsTest` accepts it.
+    steps.step("gas bars and .gas-snapshot", || {
+        let mut check = forge(&tools)?;
+        check.env("FOUNDRY_PROFILE", "gas");
+        cargo::run(check.args(["snapshot", "--check", "--match-contract", "BarsTest"]))
+    })?;
     steps.step("build stipend", || {
         cargo::run(&mut cargo(&["build", "--quiet", "--package", "stipend"]))
     })?;
@@ -54,10 +59,4 @@ pub(crate) fn run(all: bool) -> Result<(), Failure> {
     }
     steps.summary();
     Ok(())
-}
-
-fn forge(tools: &Tools) -> Result<Command, Failure> {
-    let mut forge = Command::new(tools.forge()?);
-    forge.current_dir(root());
-    Ok(forge)
 }

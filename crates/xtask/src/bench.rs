@@ -1,0 +1,5 @@
+//! `cargo xtask bench`.
+
+mod gas;
+
+pub(crate) use gas::gas;
