@@ -3,14 +3,14 @@
 
 use std::borrow::Cow;
 
-use alloy_primitives::{Address, U256};
+use alloy_primitives::Address;
 use chain::RpcError;
 use chain::node::Header;
 use domain::bounds::{self, Measured};
 use domain::ids::ExternalId;
 use domain::ledger::funds::FundsRefusal;
 use domain::ledger::sponsorship::GrantRefusal;
-use domain::{AccountId, Points, Slot, TenantId};
+use domain::{AccountId, Gas, Points, Slot, TenantId};
 use erc4337::UserOperation;
 use erc4337::gas::required_pre_verification_gas;
 use erc4337::user_operation::delegate_of_code;
@@ -137,7 +137,7 @@ impl Service {
         let counted = counted?;
         let estimate = estimate.map_err(estimate_failed)?;
         let measured = Measured {
-            pre_verification_gas: U256::from(required_pre_verification_gas(
+            pre_verification_gas: Gas(required_pre_verification_gas(
                 &counted,
                 chain.calldata_price,
             )),
