@@ -1,8 +1,6 @@
 //! The checks that end every test can fail.
 
-use devstack::postgres::Role;
-use e2e::{Env, Wallet, on_own_stack};
-use sqlx::{Connection, PgConnection};
+use e2e::{Wallet, on_own_stack};
 
 /// What breaks the books of the account `$1`, what mends them again, and what the check says meanwhile.
 const DAMAGES: [(&str, &str, &str); 7] = [
@@ -54,10 +52,10 @@ fn a_micropoint_or_a_wei_that_is_amiss_is_noticed() {
         user.settled_exactly(env, &sent).await;
 
         for (damage, repair, expected) in DAMAGES {
-            as_owner(env, damage, &user.external_id).await;
+            env.as_owner(damage, &user.external_id).await;
             let noticed = user.books(env).await;
             let tanks = if damage == WEI_MORE { env.tanks(0).await } else { Ok(()) };
-            as_owner(env, repair, &user.external_id).await;
+            env.as_owner(repair, &user.external_id).await;
             let noticed = noticed.expect_err(damage);
             assert!(noticed.contains(expected), "{damage}: {noticed}");
             if damage == WEI_MORE {
@@ -66,19 +64,4 @@ fn a_micropoint_or_a_wei_that_is_amiss_is_noticed() {
         }
         user.books_agree(env).await;
     });
-}
-
-/// The runtime role could not do any of this.
-async fn as_owner(env: &Env, statement: &'static str, external_id: &str) {
-    let url = env.stack.postgres.url(Role::Owner, "stipend");
-    let mut connection = PgConnection::connect(&url).await.unwrap();
-    let account: sqlx::types::Uuid =
-        sqlx::query_scalar("SELECT account_id FROM account_names WHERE external_id = $1")
-            .bind(external_id)
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
-    let changed = sqlx::query(statement).bind(account).execute(&mut connection).await.unwrap();
-    assert_eq!(changed.rows_affected(), 1, "{statement}");
-    connection.close().await.unwrap();
 }

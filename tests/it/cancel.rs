@@ -7,7 +7,7 @@ use e2e::{
 use serde_json::Value;
 
 /// Brings the chain past a window, first at the head and then for good, and looks that only the second frees the points.
-async fn window_passes(env: &Env, user: &User, op: &Value) {
+pub(crate) async fn window_passes(env: &Env, user: &User, op: &Value) {
     let open = user.reaches("open", op).await;
     let left = open.last_valid_until.saturating_sub(env.chain_time().await);
     env.pass_seconds(left + 1).await;

@@ -3,11 +3,13 @@
 use e2e::{
     Wallet,
     api::Answer,
-    on_shared_stack,
+    on_own_stack, on_shared_stack,
     user::{max_cost_of, nonce_of, on_next_key},
 };
 use futures::future::join_all;
 use serde_json::json;
+
+use crate::cancel::window_passes;
 
 /// As often as viem repeats a request whose answer was lost.
 const DELIVERIES: usize = 4;
@@ -83,5 +85,37 @@ fn a_key_that_was_used_for_another_body_is_refused() {
         assert_eq!(refused.status, 422);
         assert_eq!(user.balances().await.available, before.available + 5_000_000);
         user.books_agree(env).await;
+    });
+}
+
+#[test]
+fn a_replay_is_identical_to_the_byte_after_the_wallet_moved_to_another_account() {
+    on_own_stack(async |env| {
+        let user = env.user("moves-away", Wallet::SIMPLE_07).await;
+        let op = user.estimates().await;
+        let body = user.sponsorship_body(&op);
+        let ask = async |key| env.api.post_keyed("v1/sponsorships", key, &body).await;
+        let first = ask("before-the-move").await;
+        first.success();
+        window_passes(env, &user, &op).await;
+
+        let link = format!("wallets/{}/{}", env.endpoints.chain_id, user.address);
+        let unlinked = env.api.delete(&format!("v1/accounts/{}/{link}", user.external_id)).await;
+        assert!((200..300).contains(&unlinked.status), "{unlinked:?}");
+        let refused = ask("after-the-move").await;
+        assert_eq!(refused.code(), "wallet_not_linked", "a new request has no account");
+        let again = ask("before-the-move").await;
+
+        let heir = env.user("takes-over", Wallet::SIMPLE_08).await;
+        let held = heir.balances().await;
+        env.api.put(&format!("v1/accounts/{}/{link}", heir.external_id)).await.success();
+        for again in [again, ask("before-the-move").await] {
+            assert_eq!((again.status, &again.text), (200, &first.text));
+            assert_eq!(again.headers["idempotency-replayed"], "true");
+            assert_eq!(again.headers["stipend-grant-expired"], "true");
+        }
+        assert_eq!(heir.balances().await, held);
+        user.books_agree(env).await;
+        heir.books_agree(env).await;
     });
 }

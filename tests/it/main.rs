@@ -1,13 +1,23 @@
 //! A user's points pay for real operations: real clients, bundler, chain and database.
 
-#![expect(clippy::unwrap_used, reason = "a helper that cannot do its work must fail the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a helper that cannot do its work must fail the test"
+)]
 
+mod applications;
 mod books;
 mod cancel;
+mod configuration;
+mod contention;
 mod crash;
+mod defects;
 mod identical;
 mod matrix;
 mod operations;
+mod padding;
+mod processes;
 mod readme;
 mod refusals;
 mod reorg;

@@ -71,6 +71,11 @@ impl Api {
         self.request(Method::PUT, path, None, None).await
     }
 
+    /// Deletes what the path says.
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.request(Method::DELETE, path, None, None).await
+    }
+
     /// Posts what needs no key.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.request(Method::POST, path, None, Some(body)).await

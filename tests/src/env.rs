@@ -2,18 +2,24 @@
 //!
 //! Most tests share one stack and run beside each other on it, each with accounts of its own. A test that holds the bundler back, moves
 //! the chain's time, reorganises it or kills the service would disturb them: those take turns on a second stack, where nothing is provisioned by itself and
-//! the head may be far from the wall clock.
+//! the head may be far from the wall clock. A third installation stands beside the first on its stack, with a database and gas tanks of its own.
 
-use std::sync::LazyLock;
+use std::{
+    fs,
+    sync::{Arc, LazyLock},
+};
 
 use alloy::{
-    primitives::{B256, U64, U256},
+    primitives::{Address, B256, U64, U256},
     providers::Provider,
 };
 use devstack::{
-    Deployment, DeploymentOptions, Error, Stack, StackOptions, Tools,
+    Deployment, DeploymentOptions, Error, Stack, StackOptions, Tools, contracts,
+    deployment::TENANT,
     driver::Driver,
-    service::{Endpoints, Service, ServiceOptions},
+    keys,
+    process::Process,
+    service::{Endpoints, Service, ServiceOptions, Worker},
 };
 use serde_json::Value;
 use tokio::{
@@ -32,7 +38,7 @@ const OWN_STALE_HEAD_SECONDS: u64 = 1_000_000;
 #[derive(Debug)]
 pub struct Env {
     /// Everything below the service.
-    pub stack: Stack,
+    pub stack: Arc<Stack>,
     /// How the service is configured.
     pub options: DeploymentOptions,
     /// Where everything is.
@@ -47,9 +53,22 @@ pub struct Env {
     pub deposit: U256,
     /// The last block before any operation.
     pub first_block: u64,
-    deployment: Mutex<Deployment>,
+    running: Mutex<Running>,
 }
 
+/// The processes of an installation.
+#[derive(Debug)]
+struct Running {
+    deployment: Deployment,
+    /// The worker, where it is a process apart and was started.
+    worker: Option<Process>,
+    /// Whether the service runs with another configuration than the one it was deployed with.
+    is_reconfigured: bool,
+}
+
+type Started = OnceCell<Result<Env, String>>;
+
+static SHARED: Started = OnceCell::const_new();
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
 /// Runs a test on the stack that the tests share, and holds the gas tanks against the ledger at its end.
@@ -57,10 +76,41 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 /// # Panics
 /// When the stack does not come up.
 pub fn on_shared_stack(test: impl AsyncFnOnce(&'static Env)) {
-    static ENV: OnceCell<Result<Env, String>> = OnceCell::const_new();
     RUNTIME.block_on(async {
-        let options = (StackOptions::for_tests(), DeploymentOptions::default());
-        let env = started(&ENV, options).await;
+        let env = shared().await;
+        test(env).await;
+        env.tanks_agree().await;
+    });
+}
+
+async fn shared() -> &'static Env {
+    let options = (StackOptions::for_tests(), DeploymentOptions::default());
+    started(&SHARED, async || Env::start(&options.0, options.1).await).await
+}
+
+/// Runs a test on an installation of its own beside the one that the tests share, on the same chain, whose worker is a process apart that the
+/// test starts.
+///
+/// # Panics
+/// When it does not come up.
+pub fn on_processes_apart(test: impl AsyncFnOnce(&'static Env)) {
+    static ENV: Started = OnceCell::const_new();
+    RUNTIME.block_on(async {
+        let shared = shared().await;
+        let env = started(&ENV, async || {
+            // Another list of signers makes other addresses, so that no charge is both installations'.
+            let (stack, signers) = (&shared.stack, [keys::SIGNER, keys::PAYMASTER_OWNER]);
+            let deployed =
+                contracts::deploy(&stack.tools, stack.node(), &signers, shared.deposit).await?;
+            let options = DeploymentOptions {
+                database: "stipend_apart".to_owned(),
+                paymasters: Some(deployed.paymasters),
+                worker: Worker::Apart,
+                ..DeploymentOptions::default()
+            };
+            Env::on(Arc::clone(stack), shared.deposit, options).await
+        });
+        let env = env.await;
         test(env).await;
         env.tanks_agree().await;
     });
@@ -71,7 +121,7 @@ pub fn on_shared_stack(test: impl AsyncFnOnce(&'static Env)) {
 /// # Panics
 /// When the stack does not come up.
 pub fn on_own_stack(test: impl AsyncFnOnce(&'static Env)) {
-    static ENV: OnceCell<Result<Env, String>> = OnceCell::const_new();
+    static ENV: Started = OnceCell::const_new();
     static TURN: Mutex<()> = Mutex::const_new(());
     RUNTIME.block_on(async {
         let _turn = TURN.lock().await;
@@ -82,10 +132,10 @@ pub fn on_own_stack(test: impl AsyncFnOnce(&'static Env)) {
             stale_head_seconds: OWN_STALE_HEAD_SECONDS,
             ..DeploymentOptions::default()
         };
-        let env = started(&ENV, (stack, deployment)).await;
+        let env = started(&ENV, async || Env::start(&stack, deployment).await).await;
         // The test before may have failed half-way.
         env.stack.bundler.release().await.unwrap();
-        if env.deployment.lock().await.service.process().has_ended() {
+        if !env.runs_as_deployed().await {
             env.restart_service().await;
         }
         test(env).await;
@@ -93,13 +143,13 @@ pub fn on_own_stack(test: impl AsyncFnOnce(&'static Env)) {
     });
 }
 
-/// Starts the stack once; what stopped it the first time stops every test at once.
+/// Starts an installation once; what stopped it the first time stops every test at once.
 async fn started(
-    env: &'static OnceCell<Result<Env, String>>,
-    (stack, deployment): (StackOptions, DeploymentOptions),
+    env: &'static Started,
+    start: impl AsyncFnOnce() -> devstack::Result<Env>,
 ) -> &'static Env {
     let started = env.get_or_init(|| async {
-        let env = Box::pin(Env::start(&stack, deployment)).await;
+        let env = Box::pin(start()).await;
         env.map_err(|error| error.to_string())
     });
     started.await.as_ref().unwrap_or_else(|error| panic!("{error}"))
@@ -118,6 +168,15 @@ impl Env {
             });
         }
         let stack = Stack::start(stack, &|line| eprintln!("{line}")).await?;
+        Self::on(Arc::new(stack), deposit, options).await
+    }
+
+    /// An installation on a stack that runs already, with so much in each of its gas tanks.
+    async fn on(
+        stack: Arc<Stack>,
+        deposit: U256,
+        options: DeploymentOptions,
+    ) -> devstack::Result<Self> {
         let first_block = stack.node().provider().get_block_number().await;
         let deployment = Deployment::start(&stack, None, &options).await?;
         let endpoints = deployment.endpoints.clone();
@@ -130,7 +189,7 @@ impl Env {
             endpoints,
             deposit,
             first_block: first_block.unwrap(),
-            deployment: Mutex::new(deployment),
+            running: Mutex::new(Running { deployment, worker: None, is_reconfigured: false }),
         })
     }
 
@@ -141,15 +200,54 @@ impl Env {
 
     /// Kills the service with `SIGKILL`, as a crash would.
     pub async fn crash_service(&self) {
-        self.deployment.lock().await.service.process().kill().unwrap();
+        self.running.lock().await.deployment.service.process().kill().unwrap();
+    }
+
+    /// Ends the service as an operator would, with `SIGTERM`; whether it finished with status 0.
+    pub async fn stop_service(&self) -> bool {
+        let service = &mut self.running.lock().await.deployment.service;
+        service.stop().await.unwrap();
+        service.process().has_succeeded()
     }
 
     /// Starts the service again, with the same configuration and database.
     pub async fn restart_service(&self) {
-        let mut deployment = self.deployment.lock().await;
-        let (stack, options) = (&self.stack, &deployment.options);
-        let service = Service::start(&stack.tools, &stack.run, options).await;
-        deployment.service = service.unwrap_or_else(|error| panic!("{error}"));
+        let mut running = self.running.lock().await;
+        let options = running.deployment.options.clone();
+        running.is_reconfigured = false;
+        running.restart(&self.stack, &options).await;
+    }
+
+    /// Starts the service again, with its configuration file changed by somebody.
+    pub async fn restart_service_with(&self, change: impl FnOnce(&str) -> String) {
+        let mut running = self.running.lock().await;
+        let mut options = running.deployment.options.clone();
+        let changed = change(&fs::read_to_string(&options.config).unwrap());
+        options.config = options.config.with_extension("changed.toml");
+        fs::write(&options.config, changed).unwrap();
+        running.is_reconfigured = true;
+        running.restart(&self.stack, &options).await;
+    }
+
+    async fn runs_as_deployed(&self) -> bool {
+        let mut running = self.running.lock().await;
+        !running.is_reconfigured && !running.deployment.service.process().has_ended()
+    }
+
+    /// Starts the worker, where it is a process apart. It ends with the test process.
+    pub async fn start_worker(&self) {
+        let mut running = self.running.lock().await;
+        let worker = running.deployment.options.start_worker(&self.stack.tools, &self.stack.run);
+        running.worker = Some(worker.unwrap());
+    }
+
+    /// Makes a key for an app of the company, and the app if it is new: `stipend admin key create`. Wallets may use the key for any account.
+    pub async fn key_of_app(&self, app: &str) -> String {
+        let options = self.running.lock().await.deployment.options.clone();
+        let create = ["admin", "key", "create", "--tenant", TENANT, "--app", app];
+        let args = [&create[..], &["--kind", "publishable", "--reserves-any-account"]].concat();
+        let key = options.run(&self.stack.tools, &self.stack.run, &args).await;
+        key.unwrap_or_else(|error| panic!("{error}")).trim().to_owned()
     }
 
     /// The number of the newest block.
@@ -161,6 +259,11 @@ impl Env {
     pub async fn chain_time(&self) -> u64 {
         let head = self.stack.node().provider().get_block(alloy::eips::BlockId::latest()).await;
         head.unwrap().unwrap().header.timestamp
+    }
+
+    /// How many transactions an address has sent, or contracts made.
+    pub async fn transaction_count(&self, address: Address) -> u64 {
+        self.stack.node().provider().get_transaction_count(address).await.unwrap()
     }
 
     /// Moves the chain's time on and mines the block that shows it. Nothing is final by that.
@@ -207,5 +310,13 @@ impl Env {
     /// Calls any method of the bundler itself, not through the service.
     pub async fn bundler(&self, method: &str, params: Value) -> Result<Value, String> {
         self.stack.bundler.request(method, params).await.map_err(|error| error.to_string())
+    }
+}
+
+impl Running {
+    async fn restart(&mut self, stack: &Stack, options: &ServiceOptions) {
+        self.deployment.service.stop().await.unwrap();
+        let service = Service::start(&stack.tools, &stack.run, options).await;
+        self.deployment.service = service.unwrap_or_else(|error| panic!("{error}"));
     }
 }

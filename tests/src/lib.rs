@@ -2,10 +2,11 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`env`] | the two stacks of a test process, and what a test may do to them |
+//! | [`env`] | the installations of a test process, and what a test may do to them |
 //! | [`user`] | somebody with a smart account and points, who acts through a real client library |
 //! | [`api`] | plain HTTP and JSON-RPC, for what the client libraries do not say |
 //! | [`ledger`] | what the database holds, read as the runtime role |
+//! | [`owner`] | what only the owner of the database could do |
 //! | [`books`] | the ledger held against the chain, to the micropoint and the wei |
 //! | [`wait`] | polling with a deadline and a reason |
 //!
@@ -23,8 +24,9 @@ pub mod api;
 pub mod books;
 pub mod env;
 pub mod ledger;
+pub mod owner;
 pub mod user;
 pub mod wait;
 
-pub use env::{Env, on_own_stack, on_shared_stack};
+pub use env::{Env, on_own_stack, on_processes_apart, on_shared_stack};
 pub use user::{User, Wallet};

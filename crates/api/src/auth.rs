@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use service::identity::Caller;
 
 use crate::ApiError;
-use crate::router::App;
+use crate::app::App;
 
 /// The longest key that is looked up, in bytes; ours are shorter.
 const MAX_KEY: usize = 128;

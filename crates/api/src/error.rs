@@ -3,15 +3,13 @@
 //! The codes are part of the API and never change their meaning. `docs/errors.md` lists them all; a test holds the two
 //! against each other.
 
-use core::fmt::Write as _;
-
 use axum::http::StatusCode;
 use chain::RpcError;
 use domain::ids::InvalidName;
 use domain::ledger::funds::FundsRefusal;
 use domain::ledger::sponsorship::GrantRefusal;
 use erc4337::json::ParseError;
-use service::{Refusal, ServiceError};
+use service::{Causes, Refusal, ServiceError};
 use store::StoreError;
 
 /// Why a request was not carried out. What it says is for the caller; causes inside go to the log only.
@@ -227,8 +225,8 @@ impl ApiError {
     #[must_use]
     pub fn cause(&self) -> Option<String> {
         match self {
-            Self::Store(error) => Some(with_causes(error)),
-            Self::Node(error) | Self::Bundler(error) => Some(with_causes(error)),
+            Self::Store(error) => Some(Causes(error).to_string()),
+            Self::Node(error) | Self::Bundler(error) => Some(Causes(error).to_string()),
             Self::Internal(cause) => Some(cause.clone()),
             Self::MalformedJson(_)
             | Self::InvalidRequest(_)
@@ -335,15 +333,4 @@ fn bundler_words(error: &RpcError) -> String {
             "the chain's bundler does not answer as it should; repeat the request later".to_owned()
         }
     }
-}
-
-fn with_causes(error: &dyn core::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        // Writing to a String cannot fail.
-        let _ = write!(words, ": {cause}");
-        next = cause.source();
-    }
-    words
 }

@@ -14,7 +14,7 @@ use service::chains::Chain;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::router::App;
+use crate::app::App;
 
 /// How long an answer is good for, so that probes cannot load the database and the nodes.
 const FRESH: Duration = Duration::from_secs(1);

@@ -15,7 +15,7 @@ use store::Keyed;
 use store::funds::MoveFunds;
 
 use crate::ApiError;
-use crate::router::App;
+use crate::app::App;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Set to `true` where the answer was given before.

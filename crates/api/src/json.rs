@@ -12,7 +12,7 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, Ignored
 use serde_json::error::Category;
 
 use crate::ApiError;
-use crate::router::App;
+use crate::app::App;
 
 /// The most of a parser's complaint that is repeated, in characters: it may quote the sender's own text.
 const MAX_COMPLAINT: usize = 300;

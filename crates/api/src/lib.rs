@@ -15,6 +15,7 @@
 //! **Invariants.** Nothing here decides about money: every handler reads a request, calls one use case and writes its
 //! answer. No key, body or raw path reaches a log. No internal cause reaches an answer.
 
+mod app;
 mod auth;
 mod boundary;
 pub mod cursor;

@@ -9,37 +9,17 @@ use axum::http::Method;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
-use domain::{AccountId, ExternalId, TenantId};
 use service::Service;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{Any, CorsLayer};
 
+use crate::app::App;
 use crate::boundary::{self, REQUEST_ID};
 use crate::health::Readiness;
 use crate::{ApiError, HttpSettings, health, rest, rpc};
 
 /// How long a browser may remember the preflight's answer.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(86_400);
-
-/// What the handlers share.
-#[derive(Debug)]
-pub(crate) struct App {
-    pub(crate) service: Arc<Service>,
-    pub(crate) settings: HttpSettings,
-    pub(crate) readiness: Readiness,
-}
-
-impl App {
-    /// The account of this name.
-    pub(crate) async fn account(
-        &self,
-        tenant: TenantId,
-        external_id: &ExternalId,
-    ) -> Result<AccountId, ApiError> {
-        let found = self.service.store().account_by_name(tenant, external_id).await?;
-        found.ok_or(ApiError::AccountNotFound)
-    }
-}
 
 /// Everything that is served over HTTP.
 pub fn router(service: Arc<Service>, settings: HttpSettings) -> Router {

@@ -10,7 +10,8 @@ pub struct HttpSettings {
     pub body_limit_bytes: usize,
     /// How long a request may take. Default 9 s: clients give up after 10 s and would never see the answer.
     pub request_timeout: Duration,
-    /// The most calls of one JSON-RPC batch. Default 100.
+    /// The most calls of one JSON-RPC batch. Default 20: each call may ask the node
+    /// and the database, and all share one request's time.
     pub max_batch: usize,
 }
 
@@ -19,7 +20,7 @@ impl Default for HttpSettings {
         Self {
             body_limit_bytes: 256 * 1024,
             request_timeout: Duration::from_secs(9),
-            max_batch: 100,
+            max_batch: 20,
         }
     }
 }

@@ -33,6 +33,14 @@ pub(crate) fn timestamp(at: DbTime) -> String {
         .unwrap_or_default()
 }
 
+/// Reads a time of [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339) with any offset. Up to the next whole microsecond:
+/// nothing is recorded between two, so that "at or after" and "before" mean the same as for the time itself.
+pub(crate) fn parse_timestamp(text: &str) -> Option<DbTime> {
+    let nanos = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
+    let micros = nanos.checked_add(999)?.div_euclid(1_000);
+    i64::try_from(micros).ok().map(DbTime)
+}
+
 /// `0x` and 40 hex digits of any case.
 pub(crate) fn address(text: &str) -> Option<Address> {
     let digits = text.strip_prefix("0x").filter(|digits| digits.len() == 40)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use alloy_primitives::aliases::U128;
 use alloy_primitives::{Address, U256};
+use domain::Gas;
 use erc4337::UserOperation;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,15 +22,15 @@ const SEND_METHOD: &str = "eth_sendUserOperation";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GasEstimate {
     /// For the call itself.
-    pub call_gas_limit: u128,
+    pub call_gas_limit: Gas,
     /// For the account's validation.
-    pub verification_gas_limit: u128,
+    pub verification_gas_limit: Gas,
     /// For what the EntryPoint cannot measure.
     pub pre_verification_gas: U256,
     /// For the paymaster's validation; `None` where the bundler does not say.
-    pub paymaster_verification_gas_limit: Option<u128>,
+    pub paymaster_verification_gas_limit: Option<Gas>,
     /// For the paymaster's call after the operation; `None` where the bundler does not say.
-    pub paymaster_post_op_gas_limit: Option<u128>,
+    pub paymaster_post_op_gas_limit: Option<Gas>,
 }
 
 #[derive(Deserialize)]
@@ -47,13 +48,13 @@ struct RawEstimate {
 impl From<RawEstimate> for GasEstimate {
     fn from(raw: RawEstimate) -> Self {
         Self {
-            call_gas_limit: raw.call_gas_limit.to(),
-            verification_gas_limit: raw.verification_gas_limit.to(),
+            call_gas_limit: Gas(raw.call_gas_limit.to()),
+            verification_gas_limit: Gas(raw.verification_gas_limit.to()),
             pre_verification_gas: raw.pre_verification_gas,
             paymaster_verification_gas_limit: raw
                 .paymaster_verification_gas_limit
-                .map(|gas| gas.to()),
-            paymaster_post_op_gas_limit: raw.paymaster_post_op_gas_limit.map(|gas| gas.to()),
+                .map(|gas| Gas(gas.to())),
+            paymaster_post_op_gas_limit: raw.paymaster_post_op_gas_limit.map(|gas| Gas(gas.to())),
         }
     }
 }

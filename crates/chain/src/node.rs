@@ -6,8 +6,8 @@ use std::time::Duration;
 use alloy_primitives::aliases::{U64, U128, U192};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::{SolCall, sol};
-use domain::ChainId;
 use domain::chain_fact::{BlockRef, ChainTime};
+use domain::{ChainId, FeePerGas};
 use erc4337::events::IEntryPoint;
 use erc4337::user_operation::delegate_of_code;
 use serde::Deserialize;
@@ -44,9 +44,9 @@ pub struct Header {
     pub parent_hash: B256,
     /// The header's timestamp.
     pub timestamp: ChainTime,
-    /// Wei per gas that every transaction of the block burned
+    /// What every transaction of the block burned per gas
     /// ([EIP-1559](https://eips.ethereum.org/EIPS/eip-1559)); zero on a chain that has no base fee.
-    pub base_fee_per_gas: u128,
+    pub base_fee_per_gas: FeePerGas,
 }
 
 impl Header {
@@ -75,7 +75,7 @@ impl From<RawHeader> for Header {
             hash: raw.hash,
             parent_hash: raw.parent_hash,
             timestamp: ChainTime(raw.timestamp.to()),
-            base_fee_per_gas: raw.base_fee_per_gas.unwrap_or_default().to(),
+            base_fee_per_gas: FeePerGas(raw.base_fee_per_gas.unwrap_or_default().to()),
         }
     }
 }
@@ -166,21 +166,6 @@ impl Node {
         }
     }
 
-    /// The block with this hash, canonical or not, or `None` when the node does not know it.
-    ///
-    /// # Errors
-    /// [`RpcError`].
-    pub async fn header_by_hash(&self, hash: B256) -> Result<Option<Header>, RpcError> {
-        let raw: Option<RawHeader> =
-            self.rpc.ask("eth_getBlockByHash", json!([hash, false])).await?;
-        match raw {
-            Some(raw) if raw.hash != hash => {
-                Err(RpcError::malformed(format!("block {} instead of block {hash}", raw.hash)))
-            }
-            Some(_) | None => Ok(raw.map(Header::from)),
-        }
-    }
-
     /// The highest block that the rule calls final, or `None` while there is none, as on a young chain.
     ///
     /// # Errors
@@ -253,13 +238,13 @@ impl Node {
         self.call(entry_point, &call, At::Block(block_hash)).await
     }
 
-    /// The tip that the node thinks gets a transaction in, in wei per gas.
+    /// The tip that the node thinks gets a transaction in.
     ///
     /// # Errors
     /// [`RpcError`].
-    pub async fn max_priority_fee_per_gas(&self) -> Result<u128, RpcError> {
+    pub async fn max_priority_fee_per_gas(&self) -> Result<FeePerGas, RpcError> {
         let fee: U128 = self.rpc.ask("eth_maxPriorityFeePerGas", json!([])).await?;
-        Ok(fee.to())
+        Ok(FeePerGas(fee.to()))
     }
 
     /// What a deployed paymaster of ours says of itself, at the head.

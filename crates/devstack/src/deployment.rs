@@ -1,22 +1,22 @@
 //! The service on top of the stack: configured, migrated, with a tenant, an app and keys.
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
-use alloy::primitives::U256;
+use alloy::primitives::{Address, U256};
 use url::Url;
 
 use crate::{
     error::{Result, io},
     port,
     postgres::Role,
-    service::{Endpoints, Service, ServiceOptions},
+    service::{Endpoints, Service, ServiceOptions, Worker},
     stack::Stack,
 };
 
-/// The development company, its app, and the database.
-const TENANT: &str = "acme";
+/// The development company.
+pub const TENANT: &str = "acme";
+/// Its app.
 const APP: &str = "demo";
-const DATABASE: &str = "stipend";
 
 /// What may differ between deployments.
 #[derive(Debug, Clone)]
@@ -35,6 +35,13 @@ pub struct DeploymentOptions {
     pub finality: String,
     /// The log filter.
     pub log: String,
+    /// The database, which must not exist yet.
+    pub database: String,
+    /// Paymasters by the version of their EntryPoint; `None` serves those of the stack. Two deployments on one chain need each their own: a
+    /// charge belongs to whoever serves the paymaster.
+    pub paymasters: Option<BTreeMap<String, Address>>,
+    /// Which process reads the chain.
+    pub worker: Worker,
 }
 
 impl Default for DeploymentOptions {
@@ -47,6 +54,9 @@ impl Default for DeploymentOptions {
             stale_head_seconds: 60,
             finality: "\"finalized\"".to_owned(),
             log: "info".to_owned(),
+            database: "stipend".to_owned(),
+            paymasters: None,
+            worker: Worker::Inside,
         }
     }
 }
@@ -87,7 +97,7 @@ impl Deployment {
         port: Option<u16>,
         options: &DeploymentOptions,
     ) -> Result<Self> {
-        stack.postgres.create_database(DATABASE).await?;
+        stack.postgres.create_database(&options.database).await?;
         let port = match port {
             Some(port) => port,
             None => port::free()?,
@@ -95,11 +105,19 @@ impl Deployment {
         let url: Url = format!("http://127.0.0.1:{port}/")
             .parse()
             .map_err(|error| io("name the service")(std::io::Error::other(error)))?;
-        let config = stack.run.logs().join("stipend.toml");
-        let text = configuration(stack, port, options);
+        let config = stack.run.logs().join(format!("{}.toml", options.database));
+        let paymasters = options.paymasters.as_ref().unwrap_or(&stack.chain.paymasters);
+        let text = configuration(stack, port, options, paymasters);
         fs::write(&config, text).map_err(io(format!("write {}", config.display())))?;
         let binary = ServiceOptions::debug_binary(&stack.tools);
-        let service = ServiceOptions { binary, config, env: Vec::new(), url: url.clone() };
+        let service = ServiceOptions {
+            name: options.database.clone(),
+            binary,
+            config,
+            env: Vec::new(),
+            url: url.clone(),
+            worker: options.worker,
+        };
         let run = async |args: &[&str]| service.run(&stack.tools, &stack.run, args).await;
         run(&["migrate"]).await?;
         run(&["admin", "tenant", "create", TENANT]).await?;
@@ -121,12 +139,12 @@ impl Deployment {
             api_url: url.clone(),
             paymaster_url: join(&format!("rpc/{wallet_key}"))?,
             console_url: join("console")?,
-            database_url: join_database(&stack.postgres.url(Role::Runtime, DATABASE))?,
+            database_url: join_database(&stack.postgres.url(Role::Runtime, &options.database))?,
             secret_key,
             publishable_key,
             chain_id: stack.chain.chain_id,
             entry_points: stack.chain.entry_points.clone(),
-            paymasters: stack.chain.paymasters.clone(),
+            paymasters: paymasters.clone(),
         };
         let running = Service::start(&stack.tools, &stack.run, &service).await?;
         Ok(Self { service: running, options: service, endpoints })
@@ -138,10 +156,14 @@ fn join_database(url: &str) -> Result<Url> {
 }
 
 /// The configuration file, as an operator would write it for development.
-fn configuration(stack: &Stack, port: u16, options: &DeploymentOptions) -> String {
+fn configuration(
+    stack: &Stack,
+    port: u16,
+    options: &DeploymentOptions,
+    paymasters: &BTreeMap<String, Address>,
+) -> String {
     let chain = &stack.chain;
-    let paymasters: String = chain
-        .paymasters
+    let paymasters: String = paymasters
         .iter()
         .map(|(version, address)| {
             format!(
@@ -188,8 +210,8 @@ bundler_urls = [\"{bundler}\"]
 finality = {finality}
 start_block = 1
 {paymasters}",
-        runtime = stack.postgres.url(Role::Runtime, DATABASE),
-        owner = stack.postgres.url(Role::Owner, DATABASE),
+        runtime = stack.postgres.url(Role::Runtime, &options.database),
+        owner = stack.postgres.url(Role::Owner, &options.database),
         validity = options.validity_seconds,
         stale = options.stale_head_seconds,
         price = options.points_per_e18_wei,

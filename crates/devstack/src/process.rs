@@ -280,11 +280,16 @@ impl Process {
             tick();
             std::thread::sleep(2 * POLL);
         }
-        let tail = tail_of(&self.log);
-        if tail.ends_with(SUCCESS) {
+        if self.has_succeeded() {
             return Ok(());
         }
+        let tail = tail_of(&self.log);
         Err(Error::Command { command: command.to_owned(), log: self.log, tail })
+    }
+
+    /// Whether the child has ended by itself with status 0.
+    pub fn has_succeeded(&mut self) -> bool {
+        self.has_ended() && tail_of(&self.log).ends_with(SUCCESS)
     }
 
     /// Asks the child to end, and waits until it has, or kills it when its time is up.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs::{self, File},
     path::{Path, PathBuf},
     process::Stdio,
@@ -69,9 +70,20 @@ impl Endpoints {
     }
 }
 
+/// Which process reads the chain and settles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Worker {
+    /// The one that answers the API, as in a small installation: `stipend serve --with-worker`.
+    Inside,
+    /// Another, that [`ServiceOptions::start_worker`] starts: `stipend worker`.
+    Apart,
+}
+
 /// How our binary is run.
 #[derive(Debug, Clone)]
 pub struct ServiceOptions {
+    /// What the logs are named after.
+    pub name: String,
     /// The `stipend` binary.
     pub binary: PathBuf,
     /// Its configuration file.
@@ -80,6 +92,8 @@ pub struct ServiceOptions {
     pub env: Vec<(String, String)>,
     /// Where it will listen, as the configuration says.
     pub url: Url,
+    /// Which process reads the chain.
+    pub worker: Worker,
 }
 
 impl ServiceOptions {
@@ -93,7 +107,7 @@ impl ServiceOptions {
     /// # Errors
     /// When it fails; the error shows what it said.
     pub async fn run(&self, tools: &Tools, run: &Run, args: &[&str]) -> Result<String> {
-        let log = run.log(&format!("stipend-{}", args.first().unwrap_or(&"help")));
+        let log = run.log(&format!("{}-{}", self.name, args.first().unwrap_or(&"help")));
         let errors = File::create(&log).map_err(io(format!("create {}", log.display())))?;
         let output = Command::new(&self.binary)
             .args(args)
@@ -116,9 +130,27 @@ impl ServiceOptions {
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
+
+    /// Starts `stipend worker`, a process that nothing asks: what it does shows in the database.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn start_worker(&self, tools: &Tools, run: &Run) -> Result<Process> {
+        let log = run.log(&format!("{}-worker", self.name));
+        Process::start(&self.spec(tools, "stipend worker", log).args(["worker"]))
+    }
+
+    fn spec(&self, tools: &Tools, name: &str, log: PathBuf) -> Spec {
+        let config: [&OsStr; 2] = ["--config".as_ref(), self.config.as_ref()];
+        let mut spec = Spec::new(name, &self.binary, tools.root(), log).args(config);
+        for (name, value) in &self.env {
+            spec = spec.env(name, value);
+        }
+        spec
+    }
 }
 
-/// The running service: `stipend serve --with-worker`.
+/// The running service: `stipend serve`, with or without its worker.
 #[derive(Debug)]
 pub struct Service {
     process: Process,
@@ -131,11 +163,9 @@ impl Service {
     /// # Errors
     /// When it does not come up; the error shows the end of its log.
     pub async fn start(tools: &Tools, run: &Run, options: &ServiceOptions) -> Result<Self> {
-        let mut spec = Spec::new("stipend", &options.binary, tools.root(), run.log("stipend"))
-            .args(["serve", "--with-worker", "--config"])
-            .args([&options.config]);
-        for (name, value) in &options.env {
-            spec = spec.env(name, value);
+        let mut spec = options.spec(tools, "stipend", run.log(&options.name)).args(["serve"]);
+        if options.worker == Worker::Inside {
+            spec = spec.args(["--with-worker"]);
         }
         let ready = options
             .url

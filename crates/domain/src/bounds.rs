@@ -5,6 +5,7 @@ use alloy_primitives::U256;
 use erc4337::UserOperation;
 
 use crate::quote::{Bps, WHOLE_BPS};
+use crate::{FeePerGas, Gas};
 
 /// How far an operation may be above what it needs. Factors are in basis points: 15 000 allows half
 /// as much again.
@@ -16,28 +17,28 @@ pub struct Bounds {
     pub gas_limits: Bps,
     /// A call gas limit that is always allowed: bundlers give no less while they hold another
     /// operation of the sender. What is unused of it is hardly charged.
-    pub call_gas_floor: u128,
+    pub call_gas_floor: Gas,
     /// maxPriorityFeePerGas against the market.
     pub priority_fee: Bps,
-    /// A tip that is always allowed, in wei per gas: quiet chains have a market of almost nothing.
-    pub priority_fee_floor: u128,
+    /// A tip that is always allowed: quiet chains have a market of almost nothing.
+    pub priority_fee_floor: FeePerGas,
     /// The most gas the paymaster's own verification may be given.
-    pub paymaster_verification_gas_cap: u128,
+    pub paymaster_verification_gas_cap: Gas,
 }
 
 /// What the chain says about the operation at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Measured {
     /// Our estimate of preVerificationGas for these bytes.
-    pub pre_verification_gas: U256,
+    pub pre_verification_gas: Gas,
     /// Call gas limit that the bundler's simulation asks for.
-    pub call_gas_limit: u128,
+    pub call_gas_limit: Gas,
     /// Verification gas limit that it asks for.
-    pub verification_gas_limit: u128,
-    /// The head's base fee, in wei per gas.
-    pub base_fee: u128,
-    /// The market's tip, in wei per gas.
-    pub priority_fee: u128,
+    pub verification_gas_limit: Gas,
+    /// The head's base fee.
+    pub base_fee: FeePerGas,
+    /// The market's tip.
+    pub priority_fee: FeePerGas,
 }
 
 /// An operation that could cost more than it honestly needs, or that cannot land.
@@ -57,9 +58,9 @@ pub enum BoundsRefusal {
     #[error("maxFeePerGas is {value}, below the base fee of {base_fee}")]
     BelowBaseFee {
         /// What it offers.
-        value: u128,
+        value: FeePerGas,
         /// What the head asks.
-        base_fee: u128,
+        base_fee: FeePerGas,
     },
 }
 
@@ -75,44 +76,42 @@ pub fn check(
     at_most(
         "callGasLimit",
         U256::from(operation.call_gas_limit),
-        scaled(U256::from(measured.call_gas_limit), bounds.gas_limits)
-            .max(U256::from(bounds.call_gas_floor)),
+        scaled(measured.call_gas_limit.0, bounds.gas_limits)
+            .max(U256::from(bounds.call_gas_floor.0)),
     )?;
     at_most(
         "verificationGasLimit",
         U256::from(operation.verification_gas_limit),
-        scaled(U256::from(measured.verification_gas_limit), bounds.gas_limits),
+        scaled(measured.verification_gas_limit.0, bounds.gas_limits),
     )?;
     at_most(
         "preVerificationGas",
         operation.pre_verification_gas,
-        scaled(measured.pre_verification_gas, bounds.pre_verification_gas),
+        scaled(measured.pre_verification_gas.0, bounds.pre_verification_gas),
     )?;
     at_most(
         "maxPriorityFeePerGas",
         U256::from(operation.max_priority_fee_per_gas),
-        scaled(U256::from(measured.priority_fee), bounds.priority_fee)
-            .max(U256::from(bounds.priority_fee_floor)),
+        scaled(measured.priority_fee.0, bounds.priority_fee)
+            .max(U256::from(bounds.priority_fee_floor.0)),
     )?;
     if let Some(paymaster) = &operation.paymaster {
         at_most(
             "paymasterVerificationGasLimit",
             U256::from(paymaster.verification_gas_limit),
-            U256::from(bounds.paymaster_verification_gas_cap),
+            U256::from(bounds.paymaster_verification_gas_cap.0),
         )?;
     }
-    if operation.max_fee_per_gas < measured.base_fee {
-        return Err(BoundsRefusal::BelowBaseFee {
-            value: operation.max_fee_per_gas,
-            base_fee: measured.base_fee,
-        });
+    let (value, base_fee) = (FeePerGas(operation.max_fee_per_gas), measured.base_fee);
+    if value < base_fee {
+        return Err(BoundsRefusal::BelowBaseFee { value, base_fee });
     }
     Ok(())
 }
 
-/// `value × factor`, rounded down; saturating, because a bound that large refuses nothing anyway.
-fn scaled(value: U256, factor: Bps) -> U256 {
-    value.saturating_mul(U256::from(factor.0)) / U256::from(WHOLE_BPS)
+/// `value × factor`, rounded down. The product is below 2¹⁶⁰, so that nothing is lost.
+fn scaled(value: u128, factor: Bps) -> U256 {
+    U256::from(value).saturating_mul(U256::from(factor.0)) / U256::from(WHOLE_BPS)
 }
 
 fn at_most(field: &'static str, value: U256, bound: U256) -> Result<(), BoundsRefusal> {

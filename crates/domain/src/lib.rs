@@ -5,7 +5,7 @@
 //!
 //! | module | rule |
 //! | --- | --- |
-//! | [`ids`] · [`points`] · [`wei`] | the names and units of the house |
+//! | [`ids`] · [`points`] · [`wei`] · [`gas`] | the names and units of the house |
 //! | [`quote`] | what gas costs in points |
 //! | [`slot`] · [`chain_fact`] | where an operation can land, and proof of what the chain said |
 //! | [`seal`] | a signature that only a committed grant opens |
@@ -20,6 +20,7 @@
 pub mod bounds;
 pub mod chain_fact;
 pub mod follow;
+pub mod gas;
 pub mod ids;
 pub mod ledger;
 pub mod points;
@@ -29,6 +30,7 @@ pub mod slot;
 pub mod wei;
 pub mod window;
 
+pub use gas::{FeePerGas, Gas};
 pub use ids::{AccountId, AppId, ChainId, ExternalId, KeyId, ReservationId, TenantId};
 pub use points::Points;
 pub use quote::Quote;

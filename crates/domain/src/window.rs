@@ -1,5 +1,7 @@
 //! How long a sponsorship is valid.
 
+use erc4337::sponsorship::TIME_LIMIT;
+
 use crate::chain_fact::ChainTime;
 
 /// The longest validity that may be configured, in seconds. Points stay reserved at least as long.
@@ -10,8 +12,6 @@ pub const MIN_REMAINING_SECONDS: u64 = 60;
 /// The shortest validity that may be configured, in seconds: a repeat within the first minute must
 /// still find enough of the window left.
 pub const MIN_VALIDITY_SECONDS: u32 = 120;
-/// From here on EntryPoint v0.9 reads the two bounds as block numbers; such values are never signed.
-const BLOCK_NUMBER_MARK: u64 = 1 << 47;
 
 /// A validity that cannot be signed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,13 +24,13 @@ pub struct UnsignableWindow {
 /// because simulation runs at the latest block's time, which lags the wall clock.
 ///
 /// # Errors
-/// When the end is zero (which means for ever) or reaches the range of block numbers.
+/// When the end is zero (which means for ever) or reaches [`TIME_LIMIT`].
 pub const fn valid_until(
     head: ChainTime,
     validity_seconds: u32,
 ) -> Result<ChainTime, UnsignableWindow> {
     let ends_at = head.0.saturating_add(validity_seconds as u64);
-    if ends_at == 0 || ends_at >= BLOCK_NUMBER_MARK {
+    if ends_at == 0 || ends_at >= TIME_LIMIT {
         return Err(UnsignableWindow { ends_at });
     }
     Ok(ChainTime(ends_at))

@@ -98,10 +98,9 @@ pub fn required_pre_verification_gas(op: &UserOperation, price: CalldataPrice) -
 }
 
 fn operation_overhead(op: &UserOperation, encoded_len: usize) -> u128 {
-    // Without the marker the authorization is no part of what is hashed, and must not count.
     let authorization = match op.eip7702_auth {
-        Some(_) if op.has_eip7702_marker() => AUTHORIZATION_GAS,
-        Some(_) | None => 0,
+        Some(_) => AUTHORIZATION_GAS,
+        None => 0,
     };
     let call = if op.call_data.starts_with(&EXECUTE_USER_OP) {
         let (once, per_word) = EXECUTE_USER_OP_GAS;

@@ -100,6 +100,14 @@ impl UserOperation {
         matches!(self.factory, Some(Factory::Eip7702 { .. }))
     }
 
+    /// Whether call, verification and pre-verification gas are all zero: the limits are still to be estimated.
+    #[must_use]
+    pub fn has_no_gas_limits(&self) -> bool {
+        self.call_gas_limit == 0
+            && self.verification_gas_limit == 0
+            && self.pre_verification_gas.is_zero()
+    }
+
     /// The delegate that the sender will have when the operation runs: the one it is about to authorise, or else
     /// `current`, the one its code designates now (see [`delegate_of_code`]).
     #[must_use]

@@ -2,7 +2,7 @@
 
 use domain::ChainId;
 use domain::ledger::sponsorship::{FactOutcome, SetAside};
-use store::chain_events::{FactStep, Work};
+use store::facts::{FactStep, Work};
 
 use crate::ingest::HALT_PAST_FINALITY;
 use crate::{Service, ServiceError};

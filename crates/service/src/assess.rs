@@ -1,16 +1,19 @@
 //! Judging an operation before it is priced: whose it is, whether its chain can be trusted, and
 //! whether it costs what it honestly needs.
 
-use alloy_primitives::{Address, U256};
+use std::borrow::Cow;
+
+use alloy_primitives::Address;
 use chain::RpcError;
 use chain::node::Header;
 use domain::bounds::{self, Measured};
 use domain::ids::ExternalId;
 use domain::ledger::funds::FundsRefusal;
 use domain::ledger::sponsorship::GrantRefusal;
-use domain::{AccountId, Points, Slot, TenantId};
+use domain::{AccountId, Gas, Points, Slot, TenantId};
 use erc4337::UserOperation;
 use erc4337::gas::required_pre_verification_gas;
+use erc4337::user_operation::delegate_of_code;
 use store::Keyed;
 use store::funds::{Direction, FundsOutcome, MoveFunds};
 use store::wallets::Wallet;
@@ -126,14 +129,16 @@ impl Service {
         head: &Header,
         operation: &UserOperation,
     ) -> Result<(), ServiceError> {
-        let (estimate, tip) = tokio::join!(
+        let (estimate, tip, counted) = tokio::join!(
             chain.bundler.estimate(operation, paymaster.entry_point),
             chain.node.max_priority_fee_per_gas(),
+            without_idle_authorization(chain, operation),
         );
+        let counted = counted?;
         let estimate = estimate.map_err(estimate_failed)?;
         let measured = Measured {
-            pre_verification_gas: U256::from(required_pre_verification_gas(
-                operation,
+            pre_verification_gas: Gas(required_pre_verification_gas(
+                &counted,
                 chain.calldata_price,
             )),
             call_gas_limit: estimate.call_gas_limit,
@@ -143,6 +148,29 @@ impl Service {
         };
         bounds::check(operation, &self.settings.bounds, &measured).map_err(Refusal::from)?;
         Ok(())
+    }
+}
+
+/// The operation without an EIP-7702 authorization that would change nothing, because the sender's code
+/// is its delegate's already, or not one that delegates: what is signed does not cover it, and gas that
+/// nobody spends must not be paid for.
+async fn without_idle_authorization<'a>(
+    chain: &Chain,
+    operation: &'a UserOperation,
+) -> Result<Cow<'a, UserOperation>, ServiceError> {
+    let Some(authorization) = &operation.eip7702_auth else {
+        return Ok(Cow::Borrowed(operation));
+    };
+    let code = chain.node.code(operation.sender).await.map_err(ServiceError::Node)?;
+    let delegate = delegate_of_code(&code);
+    let is_idle = match delegate {
+        Some(delegate) => delegate == authorization.address,
+        None => !code.is_empty(),
+    };
+    if is_idle {
+        Ok(Cow::Owned(UserOperation { eip7702_auth: None, ..operation.clone() }))
+    } else {
+        Ok(Cow::Borrowed(operation))
     }
 }
 

@@ -10,7 +10,7 @@ use chain::logs::{LogsError, OperationLog};
 use chain::node::Header;
 use domain::ChainId;
 use domain::follow::{Step, step};
-use store::chain_events::{Cursor, CursorMove, NewBlock, NewOperation};
+use store::cursor::{Cursor, CursorMove, NewBlock, NewOperation};
 
 use crate::chains::Chain;
 use crate::{Service, ServiceError};

@@ -30,6 +30,7 @@ pub mod stub;
 pub mod worker;
 
 mod assess;
+mod causes;
 mod error;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ use domain::quote::Bps;
 use domain::{ChainId, Points};
 use store::Store;
 
+pub use causes::Causes;
 pub use error::ServiceError;
 pub use refusal::Refusal;
 

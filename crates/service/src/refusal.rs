@@ -3,7 +3,7 @@
 use alloy_primitives::Address;
 use domain::bounds::BoundsRefusal;
 use domain::ledger::sponsorship::GrantRefusal;
-use domain::{ChainId, Points};
+use domain::{ChainId, Gas, Points};
 
 /// A request that is against the rules. Nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,11 +69,11 @@ pub enum Refusal {
         /// The operation's field.
         field: &'static str,
         /// What it asks for.
-        value: u128,
+        value: Gas,
         /// The least that the paymaster needs.
-        least: u128,
+        least: Gas,
         /// The most that is sponsored.
-        most: u128,
+        most: Gas,
     },
     /// A limit or fee is out of bounds.
     #[error(transparent)]

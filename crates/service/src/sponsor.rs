@@ -8,7 +8,7 @@ use alloy_primitives::{Address, B256, B512};
 use domain::bounds::Bounds;
 use domain::chain_fact::ChainTime;
 use domain::ledger::sponsorship::GrantRequest;
-use domain::{AccountId, ChainId, Quote, Slot, Wei, window};
+use domain::{AccountId, ChainId, Gas, Quote, Slot, Wei, window};
 use erc4337::UserOperation;
 use erc4337::gas::max_cost;
 use erc4337::sponsorship::{PaymasterHeader, ValidityWindow, sponsorship_digest};
@@ -22,13 +22,13 @@ use crate::{Refusal, Service, ServiceError};
 
 /// The paymaster's verification gas where the client brings none: three times what its validation
 /// was measured to use, with the EntryPoint's share.
-pub(crate) const VERIFICATION_GAS: u64 = 45_000;
+pub(crate) const VERIFICATION_GAS: Gas = Gas(45_000);
 /// The least verification gas with which validation was seen to pass.
-const LEAST_VERIFICATION_GAS: u128 = 20_000;
+const LEAST_VERIFICATION_GAS: Gas = Gas(20_000);
 /// The paymaster has no call after the operation.
-pub(crate) const POST_OP_GAS: u64 = 0;
+pub(crate) const POST_OP_GAS: Gas = Gas(0);
 /// Bundlers may ask for some all the same; it is paid for as far as it is unused.
-const MOST_POST_OP_GAS: u128 = 20_000;
+const MOST_POST_OP_GAS: Gas = Gas(20_000);
 
 /// The longest account signature, in bytes: room for a passkey's, or for a dozen owners'.
 const MOST_SIGNATURE_BYTES: usize = 1_024;
@@ -123,10 +123,7 @@ impl Service {
         let SponsorRequest { chain_id, entry_point, mut operation, .. } = request;
         let chain = self.chain(chain_id)?;
         let paymaster = chain.paymaster(caller.tenant, entry_point)?;
-        if operation.call_gas_limit == 0
-            && operation.verification_gas_limit == 0
-            && operation.pre_verification_gas.is_zero()
-        {
+        if operation.has_no_gas_limits() {
             return Err(Refusal::GasNotEstimated.into());
         }
         // What is signed does not cover the account's signature, but preVerificationGas pays for it.
@@ -139,8 +136,8 @@ impl Service {
         let delegate = delegate(chain, &operation).await?;
         operation.paymaster = Some(PaymasterFields {
             paymaster: paymaster.address,
-            verification_gas_limit: gas.verification.into(),
-            post_op_gas_limit: gas.post_op.into(),
+            verification_gas_limit: gas.verification.0,
+            post_op_gas_limit: gas.post_op.0,
             data: erc4337::sponsorship::stub_paymaster_data(),
         });
         let cost = max_cost(&operation).map_err(|_| Refusal::GasOutOfRange)?;
@@ -266,8 +263,8 @@ fn header(
     let window = ValidityWindow::new(0, valid_until).map_err(|_| Refusal::GasOutOfRange)?;
     Ok(PaymasterHeader {
         paymaster,
-        verification_gas_limit: gas.verification.into(),
-        post_op_gas_limit: gas.post_op.into(),
+        verification_gas_limit: gas.verification.0,
+        post_op_gas_limit: gas.post_op.0,
         window,
     })
 }
@@ -280,15 +277,16 @@ fn paymaster_gas(
 ) -> Result<PaymasterGas, Refusal> {
     let most = bounds.paymaster_verification_gas_cap;
     let verification = match fields.map_or(0, |fields| fields.verification_gas_limit) {
-        0 => VERIFICATION_GAS.into(),
-        limit => limit,
+        0 => VERIFICATION_GAS,
+        limit => Gas(limit),
     };
-    let post_op = fields.map_or(0, |fields| fields.post_op_gas_limit);
+    let post_op = Gas(fields.map_or(0, |fields| fields.post_op_gas_limit));
     let within = |field, value, least, most| {
-        u64::try_from(value)
-            .ok()
-            .filter(|_| (least..=most).contains(&value))
-            .ok_or(Refusal::PaymasterGas { field, value, least, most })
+        if (least..=most).contains(&value) {
+            Ok(value)
+        } else {
+            Err(Refusal::PaymasterGas { field, value, least, most })
+        }
     };
     Ok(PaymasterGas {
         verification: within(
@@ -297,7 +295,7 @@ fn paymaster_gas(
             LEAST_VERIFICATION_GAS,
             most,
         )?,
-        post_op: within("paymasterPostOpGasLimit", post_op, 0, MOST_POST_OP_GAS)?,
+        post_op: within("paymasterPostOpGasLimit", post_op, Gas(0), MOST_POST_OP_GAS)?,
     })
 }
 

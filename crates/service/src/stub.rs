@@ -2,7 +2,7 @@
 //! ([ERC-7677](https://eips.ethereum.org/EIPS/eip-7677)).
 
 use alloy_primitives::{Address, Bytes};
-use domain::ChainId;
+use domain::{ChainId, Gas};
 use erc4337::UserOperation;
 use erc4337::sponsorship::stub_paymaster_data;
 
@@ -19,9 +19,9 @@ pub struct Stub {
     /// Data of the final length.
     pub paymaster_data: Bytes,
     /// What the paymaster's validation may use.
-    pub verification_gas_limit: u64,
+    pub verification_gas_limit: Gas,
     /// What its call after the operation may use.
-    pub post_op_gas_limit: u64,
+    pub post_op_gas_limit: Gas,
 }
 
 impl Service {

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::ingest::Ingested;
-use crate::{Service, ServiceError};
+use crate::{Causes, Service, ServiceError};
 
 /// The pause after a failure; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -87,19 +87,4 @@ async fn pass(service: &Service, chain: ChainId) -> Result<bool, ServiceError> {
     let released = service.release_pass(chain).await;
     let moved = matches!(ingested?, Ingested::Block(_) | Ingested::WalkedBack(_));
     Ok(moved || applied? > 0 || released? > 0)
-}
-
-/// An error with its causes, on one line.
-struct Causes<'a>(&'a dyn core::error::Error);
-
-impl core::fmt::Display for Causes<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use api::HttpSettings;
 use serde::Deserialize;
 
 use amount::Amount;
@@ -78,7 +79,7 @@ impl Database {
     }
 }
 
-/// The HTTP server.
+/// The HTTP server. What may be left out is [`HttpSettings::default`].
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Http {
@@ -94,11 +95,23 @@ pub(crate) struct Http {
 
 impl Default for Http {
     fn default() -> Self {
+        let HttpSettings { body_limit_bytes, request_timeout, max_batch } = HttpSettings::default();
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            body_limit_bytes: 256 * 1024,
-            request_timeout_seconds: 9,
-            max_batch: 20,
+            body_limit_bytes,
+            request_timeout_seconds: request_timeout.as_secs(),
+            max_batch,
+        }
+    }
+}
+
+impl Http {
+    /// What the door lets through.
+    pub(crate) const fn settings(&self) -> HttpSettings {
+        HttpSettings {
+            body_limit_bytes: self.body_limit_bytes,
+            request_timeout: Duration::from_secs(self.request_timeout_seconds),
+            max_batch: self.max_batch,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use service::Causes;
 
 /// Lets people pay blockchain gas with the loyalty points they already have.
 ///
@@ -52,7 +53,7 @@ async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("stipend: {}", command::Causes(error.as_ref()));
+            eprintln!("stipend: {}", Causes(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -9,8 +9,8 @@ use alloy_primitives::Address;
 use chain::ConnectError;
 use chain::bundler::Bundler;
 use chain::node::Node;
-use domain::ChainId;
 use domain::quote::Bps;
+use domain::{ChainId, FeePerGas, Gas};
 use erc4337::gas::CalldataPrice;
 use service::chains::{Chain, Paymaster};
 use service::{Development, FixedPrice, Service, Settings};
@@ -103,10 +103,10 @@ pub(crate) async fn service(
         bounds: domain::bounds::Bounds {
             pre_verification_gas: Bps(bounds.pre_verification_gas_bps),
             gas_limits: Bps(bounds.gas_limits_bps),
-            call_gas_floor: bounds.call_gas_floor.into(),
+            call_gas_floor: Gas(bounds.call_gas_floor.into()),
             priority_fee: Bps(bounds.priority_fee_bps),
-            priority_fee_floor: bounds.priority_fee_floor_wei.into(),
-            paymaster_verification_gas_cap: bounds.paymaster_verification_gas_cap.into(),
+            priority_fee_floor: FeePerGas(bounds.priority_fee_floor_wei.into()),
+            paymaster_verification_gas_cap: Gas(bounds.paymaster_verification_gas_cap.into()),
         },
         development: (config.environment == Environment::Development).then(|| Development {
             auto_provision: config.dev.auto_provision.map(|amount| amount.0),

@@ -1,7 +1,7 @@
 //! Between the columns' types and the domain's: the one place where numbers change their type.
 
 use alloy_primitives::{Address, B256, U256};
-use domain::chain_fact::ChainTime;
+use domain::chain_fact::{BlockRef, ChainTime};
 use domain::ledger::tcc::DbTime;
 use domain::{ChainId, Points, Wei};
 use sqlx::types::BigDecimal;
@@ -71,6 +71,14 @@ pub(crate) fn chain_id(chain: ChainId) -> Result<i64, StoreError> {
 
 pub(crate) fn chain_time(seconds: i64) -> Result<ChainTime, StoreError> {
     unsigned(seconds).map(ChainTime)
+}
+
+pub(crate) fn block_ref(number: i64, hash: &[u8], timestamp: i64) -> Result<BlockRef, StoreError> {
+    Ok(BlockRef {
+        number: unsigned(number)?,
+        hash: self::hash(hash)?,
+        timestamp: chain_time(timestamp)?,
+    })
 }
 
 pub(crate) fn db_time(time: OffsetDateTime) -> Result<DbTime, StoreError> {

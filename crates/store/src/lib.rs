@@ -18,21 +18,24 @@
 //! | [`accounts`] · [`wallets`] | accounts, their names and wallets |
 //! | [`funds`] | credits and debits |
 //! | [`tcc`] | reservations by biz id |
-//! | [`sponsorships`] | reservations by slot, grants |
+//! | [`sponsorships`] | reservations by slot, and their grants |
 //! | [`settlement`] | chain facts and releases applied to accounts |
-//! | [`chain_events`] | what the ingester read; the only maker of proofs |
+//! | [`cursor`] | where the ingester stands, and the events it stored |
+//! | [`facts`] | what stored events and final blocks prove; the only maker of proofs |
 //! | [`journal`] · [`views`] | reading entries and sponsorships |
 //!
 //! **Invariant:** no other crate holds SQL, and nothing here decides a transition.
 
 mod account_lock;
 pub mod accounts;
-pub mod chain_events;
 mod codec;
 mod command;
 mod command_keys;
+pub mod cursor;
 mod error;
+pub mod facts;
 pub mod funds;
+mod grants;
 pub mod journal;
 pub mod paymasters;
 mod reservations;

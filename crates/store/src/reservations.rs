@@ -268,8 +268,3 @@ pub(crate) const fn one_row(affected: u64) -> Result<(), StoreError> {
         Err(StoreError::Corrupt("a reservation changed under its account's lock"))
     }
 }
-
-/// A signature column.
-pub(crate) fn signature(bytes: &[u8]) -> Result<[u8; 64], StoreError> {
-    bytes.try_into().map_err(|_| StoreError::Corrupt("signature length"))
-}

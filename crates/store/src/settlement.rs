@@ -12,8 +12,8 @@ use domain::{AccountId, ChainId, Slot, TenantId};
 use sqlx::PgConnection;
 
 use crate::account_lock::LockedAccount;
-use crate::chain_events::{FactStep, Releasable, Work};
 use crate::command::{Command, commit};
+use crate::facts::{FactStep, Releasable, Work};
 use crate::reservations;
 use crate::{Store, StoreError, codec};
 

@@ -1,4 +1,4 @@
-//! Reservations by slot, their grants, and the views that the API shows.
+//! Reservations by slot: granting, closing, and the one place that opens a signature's seal.
 
 use alloy_primitives::{Address, B256};
 use domain::chain_fact::ChainTime;
@@ -7,16 +7,19 @@ use domain::ledger::sponsorship::{
     self, GrantOutcome, GrantRefusal, GrantRequest, SponsorshipReservation, SponsorshipState,
 };
 use domain::seal::Sealed;
-use domain::{AccountId, AppId, Points, ReservationId, Slot, TenantId, Wei};
+use domain::{AccountId, AppId, ReservationId, Slot, TenantId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::account_lock::LockedAccount;
 use crate::command::{Command, commit};
 use crate::command_keys::{self, KeyTarget, Keyed};
+use crate::grants::{load_committed, load_grant};
 use crate::reservations::{self, Placement};
 use crate::wallets::{self, Wallet};
 use crate::{Store, StoreError, codec};
+
+pub use crate::grants::{CommittedGrant, PaymasterGas};
 
 /// A signed variant of an operation that waits for its points.
 #[derive(Debug)]
@@ -45,47 +48,6 @@ pub struct GrantCommand<'a> {
     pub delegate: Option<Address>,
     /// The caller's key, where it gave one.
     pub keyed: Option<Keyed>,
-}
-
-/// Gas limits of the paymaster's two functions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PaymasterGas {
-    /// paymasterVerificationGasLimit.
-    pub verification: u64,
-    /// paymasterPostOpGasLimit.
-    pub post_op: u64,
-}
-
-/// A grant as it is committed: the only form in which a signature leaves the database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CommittedGrant {
-    /// The reservation that backs it, shown as the sponsorship's id.
-    pub reservation: ReservationId,
-    /// Its number under the reservation, from 1.
-    pub grant_no: i32,
-    /// The application that asked for it.
-    pub app: AppId,
-    /// The paymaster that pays.
-    pub paymaster: Address,
-    /// Where the operation can land.
-    pub slot: Slot,
-    /// What the operation can cost at most.
-    pub max_cost: Wei,
-    /// The same in points: what this grant needs set aside.
-    pub points: Points,
-    /// The last block time at which the operation can land.
-    pub valid_until: ChainTime,
-    /// The digest that was signed.
-    pub digest: B256,
-    /// The signature.
-    pub signature: [u8; 64],
-    /// The operation's hash.
-    pub user_op_hash: B256,
-    /// Gas limits of the paymaster, as signed.
-    pub paymaster_gas: PaymasterGas,
-    /// The EIP-7702 delegate that the digest binds.
-    pub delegate: Option<Address>,
 }
 
 /// The open attempt on a slot.
@@ -233,8 +195,8 @@ impl GrantCommand<'_> {
             codec::signed(grant.valid_until.0)?,
             self.digest.as_slice(),
             signature.as_slice(),
-            codec::signed(self.paymaster_gas.verification)?,
-            codec::signed(self.paymaster_gas.post_op)?,
+            codec::signed(self.paymaster_gas.verification.0)?,
+            codec::signed(self.paymaster_gas.post_op.0)?,
             self.user_op_hash.as_slice(),
             self.delegate.as_ref().map(|delegate| delegate.as_slice()),
             codec::timestamp(account.now)?,
@@ -263,65 +225,6 @@ async fn keyed_grant(
         }
         KeyTarget::Grant { .. } | KeyTarget::Movement { .. } => Ok(Some(GrantAnswer::KeyReused)),
     }
-}
-
-async fn load_grant(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    reservation: ReservationId,
-    grant_no: i32,
-) -> Result<Option<CommittedGrant>, StoreError> {
-    let grants = load_committed(connection, tenant, reservation).await?;
-    Ok(grants.into_iter().find(|grant| grant.grant_no == grant_no))
-}
-
-pub(crate) async fn load_committed(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    reservation: ReservationId,
-) -> Result<Vec<CommittedGrant>, StoreError> {
-    let rows = sqlx::query!(
-        r#"SELECT r.reservation_id, r.paymaster AS "paymaster!", r.chain_id AS "chain_id!",
-            r.entry_point AS "entry_point!", r.sender AS "sender!", r.nonce AS "nonce!",
-            g.grant_no, g.app_id, g.max_cost_wei, g.max_cost_micropoints, g.valid_until, g.digest,
-            g.signature, g.paymaster_verification_gas_limit, g.paymaster_post_op_gas_limit,
-            g.user_op_hash, g.delegate
-        FROM reservations r
-        JOIN grants g ON g.tenant_id = r.tenant_id AND g.account_id = r.account_id
-            AND g.reservation_id = r.reservation_id
-        WHERE r.tenant_id = $1 AND r.reservation_id = $2 ORDER BY g.grant_no"#,
-        tenant.0,
-        reservation.0,
-    )
-    .fetch_all(connection)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(CommittedGrant {
-                reservation: ReservationId(row.reservation_id),
-                grant_no: row.grant_no,
-                app: AppId(row.app_id),
-                paymaster: codec::address(&row.paymaster)?,
-                slot: Slot {
-                    chain_id: domain::ChainId(codec::unsigned(row.chain_id)?),
-                    entry_point: codec::address(&row.entry_point)?,
-                    sender: codec::address(&row.sender)?,
-                    nonce: codec::nonce(&row.nonce)?,
-                },
-                max_cost: codec::wei(&row.max_cost_wei)?,
-                points: codec::points(row.max_cost_micropoints)?,
-                valid_until: codec::chain_time(row.valid_until)?,
-                digest: codec::hash(&row.digest)?,
-                signature: reservations::signature(&row.signature)?,
-                user_op_hash: codec::hash(&row.user_op_hash)?,
-                paymaster_gas: PaymasterGas {
-                    verification: codec::unsigned(row.paymaster_verification_gas_limit)?,
-                    post_op: codec::unsigned(row.paymaster_post_op_gas_limit)?,
-                },
-                delegate: row.delegate.as_deref().map(codec::address).transpose()?,
-            })
-        })
-        .collect()
 }
 
 /// What became of a wish to cancel.

@@ -1,13 +1,51 @@
 //! Sponsorships as look-ups show them.
 
 use alloy_primitives::{Address, B256};
+use domain::chain_fact::ChainTime;
 use domain::ledger::tcc::DbTime;
 use domain::quote::Bps;
 use domain::{AccountId, ChainId, Points, Quote, ReservationId, Slot, TenantId, Wei};
-use uuid::Uuid;
+use sqlx::types::{BigDecimal, Uuid};
+use time::OffsetDateTime;
 
-use crate::sponsorships::{CommittedGrant, load_committed};
+use crate::grants::{CommittedGrant, load_committed};
+use crate::reservations::{FINAL, OPEN, PROVISIONAL, RELEASED};
 use crate::{Store, StoreError, codec};
+
+/// Where a sponsorship stands, without what settled it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ViewState {
+    /// The points are set aside.
+    Open,
+    /// Settled in a block that may still go away.
+    SettledProvisional,
+    /// Settled in a final block.
+    SettledFinal,
+    /// All points are returned.
+    Released,
+}
+
+impl ViewState {
+    /// The state's name in SQL.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => OPEN,
+            Self::SettledProvisional => PROVISIONAL,
+            Self::SettledFinal => FINAL,
+            Self::Released => RELEASED,
+        }
+    }
+
+    fn parse(name: &str) -> Result<Self, StoreError> {
+        match name {
+            OPEN => Ok(Self::Open),
+            PROVISIONAL => Ok(Self::SettledProvisional),
+            FINAL => Ok(Self::SettledFinal),
+            RELEASED => Ok(Self::Released),
+            _ => Err(StoreError::Corrupt("sponsorship state")),
+        }
+    }
+}
 
 /// A sponsorship with its outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,19 +57,19 @@ pub struct SponsorshipView {
     /// Where the operation can land.
     pub slot: Slot,
     /// From 1; a released slot may be tried again.
-    pub attempt: i32,
+    pub attempt: u32,
     /// The paymaster that pays the chain.
     pub paymaster: Address,
-    /// `open`, `settled_provisional`, `settled_final` or `released`.
-    pub state: String,
+    /// Where it stands.
+    pub state: ViewState,
     /// Whether the user asked to cancel it.
     pub closing: bool,
     /// What is, or was, set aside.
     pub reserved: Points,
     /// The price.
     pub quote: Quote,
-    /// The last block time at which a grant can land, in seconds.
-    pub last_valid_until: u64,
+    /// The last block time at which a grant can land.
+    pub last_valid_until: ChainTime,
     /// What the chain said, once it did.
     pub settlement: Option<SettlementView>,
     /// When it was opened.
@@ -66,8 +104,12 @@ pub struct SponsorshipFilter<'a> {
     pub account: Option<AccountId>,
     /// Of this smart account.
     pub sender: Option<Address>,
-    /// In a state whose name starts so: `settled` finds both kinds of it.
-    pub state: Option<&'a str>,
+    /// In one of these states.
+    pub states: Option<&'a [ViewState]>,
+    /// Opened at this time or later.
+    pub opened_from: Option<DbTime>,
+    /// Opened earlier than this time.
+    pub opened_until: Option<DbTime>,
     /// Older than this one, for the next page.
     pub before: Option<ReservationId>,
 }
@@ -154,7 +196,11 @@ impl Store {
         filter: &SponsorshipFilter<'_>,
         limit: u16,
     ) -> Result<Vec<SponsorshipView>, StoreError> {
-        let rows = sqlx::query!(
+        let states = filter.states.map(|states| -> Vec<String> {
+            states.iter().map(|state| state.as_str().to_owned()).collect()
+        });
+        let rows = sqlx::query_as!(
+            SponsorshipRow,
             r#"SELECT reservation_id, account_id, state, closing, reserved_micropoints, opened_at,
                 changed_at, chain_id AS "chain_id!", entry_point AS "entry_point!",
                 sender AS "sender!", nonce AS "nonce!", attempt AS "attempt!",
@@ -170,65 +216,98 @@ impl Store {
                 AND ($2::uuid IS NULL OR reservation_id = $2)
                 AND ($3::uuid IS NULL OR account_id = $3)
                 AND ($4::bytea IS NULL OR sender = $4)
-                AND ($5::text IS NULL OR starts_with(state, $5))
-                AND ($6::uuid IS NULL OR reservation_id < $6)
-            ORDER BY reservation_id DESC LIMIT $7"#,
+                AND ($5::text[] IS NULL OR state = ANY($5))
+                AND ($6::timestamptz IS NULL OR opened_at >= $6)
+                AND ($7::timestamptz IS NULL OR opened_at < $7)
+                AND ($8::uuid IS NULL OR reservation_id < $8)
+            ORDER BY reservation_id DESC LIMIT $9"#,
             tenant.0,
             id.map(|id| id.0) as Option<Uuid>,
             filter.account.map(|account| account.0) as Option<Uuid>,
             filter.sender.as_ref().map(|sender| sender.as_slice()) as Option<&[u8]>,
-            filter.state as Option<&str>,
+            states as Option<Vec<String>>,
+            filter.opened_from.map(codec::timestamp).transpose()? as Option<OffsetDateTime>,
+            filter.opened_until.map(codec::timestamp).transpose()? as Option<OffsetDateTime>,
             filter.before.map(|id| id.0) as Option<Uuid>,
             i64::from(limit.min(MAX_PAGE)),
         )
         .fetch_all(&self.pool)
         .await?;
-        rows.into_iter()
-            .map(|row| {
-                let settlement = row
-                    .cost_micropoints
-                    .map(|cost| {
-                        Ok::<_, StoreError>(SettlementView {
-                            cost: codec::points(cost)?,
-                            gas_cost: codec::wei(&codec::present(row.settled_gas_cost_wei)?)?,
-                            success: codec::present(row.settled_success)?,
-                            user_op_hash: codec::hash(&codec::present(row.settled_user_op_hash)?)?,
-                            transaction_hash: codec::hash(&codec::present(
-                                row.settled_transaction_hash,
-                            )?)?,
-                            block_number: codec::unsigned(codec::present(
-                                row.settled_block_number,
-                            )?)?,
-                            block_hash: codec::hash(&codec::present(row.settled_block_hash)?)?,
-                        })
-                    })
-                    .transpose()?;
-                Ok(SponsorshipView {
-                    id: ReservationId(row.reservation_id),
-                    account: AccountId(row.account_id),
-                    slot: Slot {
-                        chain_id: ChainId(codec::unsigned(row.chain_id)?),
-                        entry_point: codec::address(&row.entry_point)?,
-                        sender: codec::address(&row.sender)?,
-                        nonce: codec::nonce(&row.nonce)?,
-                    },
-                    attempt: row.attempt,
-                    paymaster: codec::address(&row.paymaster)?,
-                    state: row.state,
-                    closing: row.closing,
-                    reserved: codec::points(row.reserved_micropoints)?,
-                    quote: Quote {
-                        micropoints_per_e18_wei: codec::unsigned(row.micropoints_per_e18_wei)?,
-                        markup: Bps(codec::unsigned(row.markup_bps)?),
-                        source: row.price_source,
-                        block_number: codec::unsigned(row.price_block)?,
-                    },
-                    last_valid_until: codec::unsigned(row.last_valid_until)?,
-                    settlement,
-                    opened_at: codec::db_time(row.opened_at)?,
-                    changed_at: codec::db_time(row.changed_at)?,
-                })
-            })
-            .collect()
+        rows.into_iter().map(SponsorshipRow::view).collect()
+    }
+}
+
+/// A reservation's columns, as far as look-ups show them.
+struct SponsorshipRow {
+    reservation_id: Uuid,
+    account_id: Uuid,
+    state: String,
+    closing: bool,
+    reserved_micropoints: i64,
+    opened_at: OffsetDateTime,
+    changed_at: OffsetDateTime,
+    chain_id: i64,
+    entry_point: Vec<u8>,
+    sender: Vec<u8>,
+    nonce: Vec<u8>,
+    attempt: i32,
+    paymaster: Vec<u8>,
+    micropoints_per_e18_wei: i64,
+    markup_bps: i32,
+    price_source: String,
+    price_block: i64,
+    last_valid_until: i64,
+    cost_micropoints: Option<i64>,
+    settled_gas_cost_wei: Option<BigDecimal>,
+    settled_success: Option<bool>,
+    settled_user_op_hash: Option<Vec<u8>>,
+    settled_transaction_hash: Option<Vec<u8>>,
+    settled_block_number: Option<i64>,
+    settled_block_hash: Option<Vec<u8>>,
+}
+
+impl SponsorshipRow {
+    fn view(self) -> Result<SponsorshipView, StoreError> {
+        let settlement = self.settlement()?;
+        Ok(SponsorshipView {
+            id: ReservationId(self.reservation_id),
+            account: AccountId(self.account_id),
+            slot: Slot {
+                chain_id: ChainId(codec::unsigned(self.chain_id)?),
+                entry_point: codec::address(&self.entry_point)?,
+                sender: codec::address(&self.sender)?,
+                nonce: codec::nonce(&self.nonce)?,
+            },
+            attempt: codec::unsigned(self.attempt)?,
+            paymaster: codec::address(&self.paymaster)?,
+            state: ViewState::parse(&self.state)?,
+            closing: self.closing,
+            reserved: codec::points(self.reserved_micropoints)?,
+            quote: Quote {
+                micropoints_per_e18_wei: codec::unsigned(self.micropoints_per_e18_wei)?,
+                markup: Bps(codec::unsigned(self.markup_bps)?),
+                source: self.price_source,
+                block_number: codec::unsigned(self.price_block)?,
+            },
+            last_valid_until: codec::chain_time(self.last_valid_until)?,
+            settlement,
+            opened_at: codec::db_time(self.opened_at)?,
+            changed_at: codec::db_time(self.changed_at)?,
+        })
+    }
+
+    fn settlement(&self) -> Result<Option<SettlementView>, StoreError> {
+        let Some(cost) = self.cost_micropoints else { return Ok(None) };
+        Ok(Some(SettlementView {
+            cost: codec::points(cost)?,
+            gas_cost: codec::wei(codec::present(self.settled_gas_cost_wei.as_ref())?)?,
+            success: codec::present(self.settled_success)?,
+            user_op_hash: codec::hash(codec::present(self.settled_user_op_hash.as_deref())?)?,
+            transaction_hash: codec::hash(codec::present(
+                self.settled_transaction_hash.as_deref(),
+            )?)?,
+            block_number: codec::unsigned(codec::present(self.settled_block_number)?)?,
+            block_hash: codec::hash(codec::present(self.settled_block_hash.as_deref())?)?,
+        }))
     }
 }

@@ -38,5 +38,5 @@ fn shown(command: &Command) -> String {
 /// Builds the `stipend` binary that the stack runs.
 pub(crate) fn build_stipend() -> Result<(), Failure> {
     println!("building stipend");
-    run(&mut cargo(&["build", "--quiet", "--package", "stipend"]))
+    run(&mut cargo(&["build", "--package", "stipend"]))
 }

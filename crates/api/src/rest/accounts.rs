@@ -11,9 +11,9 @@ use store::wallets::{LinkOutcome, UnlinkOutcome, Wallet};
 
 use super::external_id;
 use crate::ApiError;
+use crate::app::App;
 use crate::auth::Server;
 use crate::json::{NoBody, Segments};
-use crate::router::App;
 use crate::wire::{self, Hex20};
 
 #[derive(Serialize)]

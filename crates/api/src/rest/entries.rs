@@ -10,10 +10,10 @@ use store::journal::EntryLine;
 
 use super::{external_id, page_limit};
 use crate::ApiError;
+use crate::app::App;
 use crate::auth::Server;
 use crate::cursor::Cursor;
 use crate::json::{Params, Segments};
-use crate::router::App;
 use crate::wire;
 
 const DEFAULT_PAGE: u16 = 50;

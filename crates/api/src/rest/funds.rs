@@ -14,10 +14,10 @@ use store::funds::{Direction, FundsOutcome, MoveFunds, Movement};
 
 use super::external_id;
 use crate::ApiError;
+use crate::app::App;
 use crate::auth::Server;
 use crate::idempotency::{self, IdempotencyKey, MovementTerms};
 use crate::json::{Body, Segments};
-use crate::router::App;
 use crate::wire;
 
 /// The longest reason, in characters: a sentence for a statement.

@@ -15,7 +15,7 @@ use axum::routing::{get, post, put};
 use domain::ExternalId;
 
 use crate::ApiError;
-use crate::router::App;
+use crate::app::App;
 
 /// The routes under `/v1`.
 pub(crate) fn routes() -> Router<Arc<App>> {

@@ -10,10 +10,10 @@ use service::Refusal;
 
 use super::operation::{OperationTerms, PriceBody};
 use crate::ApiError;
+use crate::app::App;
 use crate::auth::Server;
 use crate::error::refusal_words;
 use crate::json::Body;
-use crate::router::App;
 use crate::rpc::error::{INVALID_PARAMS, refusal_code};
 
 #[derive(Serialize)]

@@ -2,10 +2,10 @@
 
 use alloy_primitives::{B256, Bytes};
 use domain::{Points, ReservationId, Wei};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use service::sponsor::Sponsored;
 use store::sponsorships::CommittedGrant;
-use store::views::{SettlementView, SponsorshipView, TimelineEvent};
+use store::views::{SettlementView, SponsorshipView, TimelineEvent, ViewState};
 
 use super::operation::PriceBody;
 use crate::wire::{self, Hex20};
@@ -51,6 +51,36 @@ impl From<Sponsored> for GivenBody {
     }
 }
 
+/// A sponsorship's state on the wire: whether a settled one is final stands beside it.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum PublicState {
+    Open,
+    Settled,
+    Released,
+}
+
+impl PublicState {
+    /// The state on the wire, and whether a settled one is final.
+    const fn of(state: ViewState) -> (Self, Option<bool>) {
+        match state {
+            ViewState::Open => (Self::Open, None),
+            ViewState::SettledProvisional => (Self::Settled, Some(false)),
+            ViewState::SettledFinal => (Self::Settled, Some(true)),
+            ViewState::Released => (Self::Released, None),
+        }
+    }
+
+    /// The states that a list of this one shows.
+    pub(super) const fn matching(self) -> &'static [ViewState] {
+        match self {
+            Self::Open => &[ViewState::Open],
+            Self::Settled => &[ViewState::SettledProvisional, ViewState::SettledFinal],
+            Self::Released => &[ViewState::Released],
+        }
+    }
+}
+
 /// A sponsorship in a list.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -61,9 +91,9 @@ pub(super) struct SponsorshipBody {
     entry_point: Hex20,
     sender: Hex20,
     nonce: String,
-    attempt: i32,
+    attempt: u32,
     paymaster: Hex20,
-    state: String,
+    state: PublicState,
     #[serde(skip_serializing_if = "Option::is_none")]
     r#final: Option<bool>,
     closing: bool,
@@ -119,7 +149,7 @@ struct EventBody {
 
 impl SponsorshipBody {
     pub(super) fn new(view: SponsorshipView, external_id: Option<String>) -> Self {
-        let (state, is_final) = public_state(&view.state);
+        let (state, is_final) = PublicState::of(view.state);
         Self {
             id: view.id,
             external_id,
@@ -129,12 +159,12 @@ impl SponsorshipBody {
             nonce: wire::quantity(view.slot.nonce),
             attempt: view.attempt,
             paymaster: Hex20(view.paymaster),
-            state: state.to_owned(),
+            state,
             r#final: is_final,
             closing: view.closing,
             reserved: view.reserved,
             price: view.quote.into(),
-            valid_until: view.last_valid_until,
+            valid_until: view.last_valid_until.0,
             settlement: view.settlement.map(SettlementBody::from),
             opened_at: wire::timestamp(view.opened_at),
             changed_at: wire::timestamp(view.changed_at),
@@ -151,15 +181,6 @@ impl SponsorshipBody {
             grants: grants.into_iter().map(GrantBody::from).collect(),
             timeline: timeline.into_iter().map(EventBody::from).collect(),
         }
-    }
-}
-
-/// The state on the wire, and whether a settled one is final.
-fn public_state(stored: &str) -> (&str, Option<bool>) {
-    match stored {
-        "settled_provisional" => ("settled", Some(false)),
-        "settled_final" => ("settled", Some(true)),
-        other => (other, None),
     }
 }
 
@@ -185,8 +206,8 @@ impl From<CommittedGrant> for GrantBody {
             reserved: grant.points,
             max_cost: grant.max_cost,
             valid_until: grant.valid_until.0,
-            paymaster_verification_gas_limit: wire::quantity(grant.paymaster_gas.verification),
-            paymaster_post_op_gas_limit: wire::quantity(grant.paymaster_gas.post_op),
+            paymaster_verification_gas_limit: wire::quantity(grant.paymaster_gas.verification.0),
+            paymaster_post_op_gas_limit: wire::quantity(grant.paymaster_gas.post_op.0),
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use alloy_primitives::Address;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use domain::ledger::tcc::DbTime;
 use domain::{ReservationId, window};
 use serde::{Deserialize, Serialize};
 use service::sponsor::Sponsored;
@@ -13,13 +15,13 @@ use store::sponsorships::CloseOutcome;
 use store::views::{MAX_PAGE, SponsorshipFilter};
 
 use super::operation::OperationTerms;
-use super::sponsorship_views::{GivenBody, SponsorshipBody, SponsorshipDetailBody};
+use super::sponsorship_views::{GivenBody, PublicState, SponsorshipBody, SponsorshipDetailBody};
 use super::{external_id, page_limit};
+use crate::app::App;
 use crate::auth::Server;
 use crate::cursor::Cursor;
 use crate::idempotency::{self, IdempotencyKey};
 use crate::json::{Body, NoBody, Params, Segments};
-use crate::router::App;
 use crate::{ApiError, wire};
 
 /// Set to `true` on a replay whose signature has expired by the chain's own time. A header, because the body of a replay
@@ -71,26 +73,10 @@ pub(super) struct ListParams {
     external_id: Option<String>,
     sender: Option<String>,
     state: Option<PublicState>,
+    opened_after: Option<String>,
+    opened_before: Option<String>,
     limit: Option<u16>,
     cursor: Option<String>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum PublicState {
-    Open,
-    Settled,
-    Released,
-}
-
-impl PublicState {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Settled => "settled",
-            Self::Released => "released",
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -108,19 +94,22 @@ pub(super) async fn list(
 ) -> Result<Json<ListBody>, ApiError> {
     let store = app.service.store();
     let limit = page_limit(params.limit, DEFAULT_PAGE, MAX_PAGE)?;
-    let sender = match params.sender.as_deref() {
-        Some(text) => Some(wire::address(text).ok_or_else(|| {
-            ApiError::InvalidRequest("sender must be 0x and 40 hex digits".to_owned())
-        })?),
-        None => None,
-    };
+    let sender = params.sender.as_deref().map(sender).transpose()?;
+    let opened_after = params.opened_after.as_deref();
+    let opened_before = params.opened_before.as_deref();
     let before = params.cursor.as_deref().map(Cursor::sponsorship).transpose()?;
     let account = match params.external_id {
         Some(name) => Some(app.account(caller.tenant, &external_id(name)?).await?),
         None => None,
     };
-    let state = params.state.map(PublicState::as_str);
-    let filter = SponsorshipFilter { account, sender, state, before };
+    let filter = SponsorshipFilter {
+        account,
+        sender,
+        states: params.state.map(PublicState::matching),
+        opened_from: opened_after.map(|text| time("openedAfter", text)).transpose()?,
+        opened_until: opened_before.map(|text| time("openedBefore", text)).transpose()?,
+        before,
+    };
     let views = store.sponsorships(caller.tenant, &filter, limit).await?;
     let is_full = views.len() == usize::from(limit);
     let next_cursor =
@@ -141,7 +130,7 @@ pub(super) async fn list(
 #[serde(rename_all = "camelCase")]
 struct CancelBody {
     id: ReservationId,
-    state: &'static str,
+    state: PublicState,
     closing: bool,
     /// Released once the chain's final block has a later timestamp than this, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,11 +148,16 @@ pub(super) async fn cancel(
     let (status, body) = match app.service.store().close_sponsorship(caller.tenant, id).await? {
         CloseOutcome::Closing(last) => (
             StatusCode::ACCEPTED,
-            CancelBody { id, state: "open", closing: true, released_after: Some(last.0) },
+            CancelBody {
+                id,
+                state: PublicState::Open,
+                closing: true,
+                released_after: Some(last.0),
+            },
         ),
         CloseOutcome::Released => (
             StatusCode::OK,
-            CancelBody { id, state: "released", closing: false, released_after: None },
+            CancelBody { id, state: PublicState::Released, closing: false, released_after: None },
         ),
         CloseOutcome::Settled => return Err(ApiError::AlreadySettled),
         CloseOutcome::NotFound => return Err(ApiError::SponsorshipNotFound),
@@ -174,4 +168,18 @@ pub(super) async fn cancel(
 fn sponsorship_id(text: &str) -> Result<ReservationId, ApiError> {
     text.parse()
         .map_err(|_| ApiError::InvalidRequest("a sponsorship's id must be a UUID".to_owned()))
+}
+
+fn sender(text: &str) -> Result<Address, ApiError> {
+    wire::address(text)
+        .ok_or_else(|| ApiError::InvalidRequest("sender must be 0x and 40 hex digits".to_owned()))
+}
+
+fn time(field: &str, text: &str) -> Result<DbTime, ApiError> {
+    wire::parse_timestamp(text).ok_or_else(|| {
+        ApiError::InvalidRequest(format!(
+            "{field} must be an RFC 3339 time such as 2025-01-01T12:00:00Z, percent-encoded where \
+            its offset has a +"
+        ))
+    })
 }

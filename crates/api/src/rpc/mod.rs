@@ -28,10 +28,10 @@ use service::Refusal;
 use service::chains::Chain;
 use service::identity::Caller;
 
+use crate::app::App;
 use crate::auth::{authenticate, bearer_key};
 use crate::boundary::RpcOutcome;
 use crate::json::{Params, Segments, Text};
-use crate::router::App;
 use crate::{ApiError, wire};
 use envelope::{Call, Incoming, Message};
 use error::RpcFailure;

@@ -43,14 +43,6 @@ impl Request {
         Ok(Self { chain_id, entry_point, operation })
     }
 
-    /// Whether the gas limits are still to be estimated: a client that asks for final data then wants to estimate with
-    /// it.
-    fn is_before_estimate(&self) -> bool {
-        self.operation.call_gas_limit == 0
-            && self.operation.verification_gas_limit == 0
-            && self.operation.pre_verification_gas.is_zero()
-    }
-
     fn failure(&self, session: &Session, error: &ApiError) -> RpcFailure {
         let chain = session.app.service.chain(self.chain_id).ok();
         let paymaster =
@@ -82,13 +74,14 @@ pub(super) async fn stub_data(
     Ok(fields)
 }
 
-/// `pm_getPaymasterData`. Without gas limits it answers what an estimate needs, and reserves nothing.
+/// `pm_getPaymasterData`. A client that asks before it has gas limits wants to estimate with the answer: it gets what an
+/// estimate needs, and nothing is reserved.
 pub(super) async fn data(
     session: &Session,
     params: Option<&RawValue>,
 ) -> Result<Value, RpcFailure> {
     let request = Request::read(session, params).map_err(|error| RpcFailure::from(&error))?;
-    if request.is_before_estimate() {
+    if request.operation.has_no_gas_limits() {
         return Ok(stub_fields(&request.stub(session).await?));
     }
     let sponsor_request = SponsorRequest {
@@ -111,7 +104,7 @@ fn stub_fields(stub: &Stub) -> Value {
     json!({
         "paymaster": stub.paymaster.to_checksum(None),
         "paymasterData": stub.paymaster_data,
-        "paymasterVerificationGasLimit": wire::quantity(stub.verification_gas_limit),
-        "paymasterPostOpGasLimit": wire::quantity(stub.post_op_gas_limit),
+        "paymasterVerificationGasLimit": wire::quantity(stub.verification_gas_limit.0),
+        "paymasterPostOpGasLimit": wire::quantity(stub.post_op_gas_limit.0),
     })
 }

@@ -272,6 +272,12 @@ async fn bad_lists_and_look_ups_are_refused() {
                     "sender=0x1",
                     "status=open",
                     "externalId=",
+                    "openedAfter=yesterday",
+                    "openedAfter=2025-01-01",
+                    "openedAfter=2025-01-01T00:00:00",
+                    "openedAfter=1970-01-01T00:00:00+02:00",
+                    "openedBefore=1735732800",
+                    "openedBefore=",
                 ]
                 .iter()
                 .map(|query| of(list, query)),

@@ -11,7 +11,7 @@ use domain::ids::ExternalId;
 use domain::ledger::funds::FundsRefusal;
 use domain::ledger::sponsorship::GrantRefusal;
 use domain::quote::CostOutOfRange;
-use domain::{ChainId, Wei};
+use domain::{ChainId, FeePerGas, Gas, Wei};
 use erc4337::json::ParseError;
 use proptest::prelude::*;
 use service::Refusal;
@@ -69,9 +69,12 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::GasNotEstimated,
         Refusal::SignatureTooLong { length: 2, most: 1 },
         Refusal::GasOutOfRange,
-        Refusal::PaymasterGas { field: "f", value: 1, least: 2, most: 3 },
+        Refusal::PaymasterGas { field: "f", value: Gas(1), least: Gas(2), most: Gas(3) },
         Refusal::Bounds(BoundsRefusal::TooHigh { field: "f", value: U256::MAX, bound: U256::ONE }),
-        Refusal::Bounds(BoundsRefusal::BelowBaseFee { value: 1, base_fee: 2 }),
+        Refusal::Bounds(BoundsRefusal::BelowBaseFee {
+            value: FeePerGas(1),
+            base_fee: FeePerGas(2),
+        }),
         Refusal::SimulationFailed("AA23 reverted".to_owned()),
         Refusal::DelegateUnknown,
         shortage(),

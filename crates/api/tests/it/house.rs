@@ -20,7 +20,9 @@ use domain::chain_fact::{BlockRef, ChainTime};
 use domain::ledger::sponsorship::GrantRequest;
 use domain::quote::Bps;
 use domain::seal::Sealed;
-use domain::{AppId, ChainId, KeyId, Points, Quote, ReservationId, Slot, TenantId, Wei};
+use domain::{
+    AppId, ChainId, FeePerGas, Gas, KeyId, Points, Quote, ReservationId, Slot, TenantId, Wei,
+};
 use erc4337::EntryPointVersion;
 use erc4337::gas::CalldataPrice;
 use serde_json::{Value, json};
@@ -267,7 +269,7 @@ impl House {
             digest,
             signature: &signature,
             user_op_hash: B256::repeat_byte(3),
-            paymaster_gas: PaymasterGas { verification: 45_000, post_op: 0 },
+            paymaster_gas: PaymasterGas { verification: Gas(45_000), post_op: Gas(0) },
             delegate: None,
             keyed,
         };
@@ -345,10 +347,10 @@ fn settings() -> Settings {
         bounds: Bounds {
             pre_verification_gas: Bps(20_000),
             gas_limits: Bps(20_000),
-            call_gas_floor: 60_000,
+            call_gas_floor: Gas(60_000),
             priority_fee: Bps(20_000),
-            priority_fee_floor: 2_000_000_000,
-            paymaster_verification_gas_cap: 100_000,
+            priority_fee_floor: FeePerGas(2_000_000_000),
+            paymaster_verification_gas_cap: Gas(100_000),
         },
         development: None,
     }

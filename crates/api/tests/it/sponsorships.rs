@@ -7,7 +7,9 @@ use domain::chain_fact::{BlockRef, ChainTime};
 use erc4337::UserOperation;
 use serde_json::{Value, json};
 use store::Keyed;
-use store::chain_events::NewBlock;
+use store::cursor::NewBlock;
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
 
 use crate::house::{
     CHAIN, House, PAYMASTER, UNREAD_CHAIN, VALID_UNTIL, WALLET, anchor, entry_point, node,
@@ -67,6 +69,38 @@ async fn lists_are_narrowed_and_paged() {
     let cursor = first["nextCursor"].as_str().unwrap();
     assert_eq!(first["sponsorships"][0]["externalId"], "alice");
     assert_eq!(listed(&format!("limit=2&cursor={cursor}")).await, ids[2..]);
+}
+
+#[tokio::test]
+async fn a_list_is_narrowed_by_the_time_of_opening() {
+    let house = House::new().await;
+    house.user("alice", "10").await;
+    let mut ids = Vec::new();
+    for nonce in 1..=3 {
+        ids.insert(0, json!(house.sponsorship("alice", nonce).await));
+    }
+    let listed = async |query: &str| -> (Vec<Value>, Vec<String>) {
+        let page = house.get(&format!("/v1/sponsorships?{query}")).await.json();
+        let list = page["sponsorships"].as_array().unwrap_or_else(|| panic!("{query}: {page}"));
+        let opened = |one: &Value| one["openedAt"].as_str().unwrap().to_owned();
+        list.iter().map(|one| (one["id"].clone(), opened(one))).unzip()
+    };
+    let (_, opened) = listed("").await;
+    let second = &opened[1];
+    let a_moment_later = OffsetDateTime::parse(second, &Rfc3339).unwrap() + Duration::NANOSECOND;
+    let until = a_moment_later.format(&Rfc3339).unwrap();
+    for (query, expected) in [
+        (format!("openedAfter={second}"), &ids[..2]),
+        (format!("openedBefore={second}"), &ids[2..]),
+        (format!("openedAfter={second}&openedBefore={until}"), &ids[1..2]),
+        (format!("openedAfter={until}"), &ids[..1]),
+        (format!("openedAfter={second}&openedBefore={second}"), &[]),
+        (format!("openedAfter={second}&state=open&externalId=alice&limit=1"), &ids[..1]),
+        ("openedAfter=1970-01-01T00:00:00%2B02:00".to_owned(), &ids[..]),
+        ("openedBefore=1970-01-01T00:00:00-02:00".to_owned(), &[]),
+    ] {
+        assert_eq!(listed(&query).await.0, expected, "{query}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use chain::RpcError;
 use chain::bundler::Bundler;
 use devstack::bundler::{Bundler as Alto, Options};
 use devstack::{accounts, entry_points};
+use domain::Gas;
 use erc4337::{Factory, UserOperation};
 use serde_json::json;
 
@@ -64,8 +65,8 @@ async fn a_real_bundler_estimates_refuses_and_tells_what_it_serves() {
     let wei = U256::from(10).pow(U256::from(18));
     chain.dev().set_balance(operation.sender, wei).await.unwrap();
     let estimate = bundler.estimate(&operation, entry_points::V07).await.unwrap();
-    assert!(estimate.verification_gas_limit > 100_000, "{estimate:?}");
-    assert!(estimate.call_gas_limit > 0, "{estimate:?}");
+    assert!(estimate.verification_gas_limit > Gas(100_000), "{estimate:?}");
+    assert!(estimate.call_gas_limit > Gas(0), "{estimate:?}");
     assert!(estimate.pre_verification_gas > U256::from(21_000), "{estimate:?}");
 
     let mut existing = operation;

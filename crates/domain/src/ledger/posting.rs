@@ -1,7 +1,6 @@
 //! The chart of accounts and what a posting does to the balances.
 
 use core::fmt;
-use core::str::FromStr;
 
 use crate::Points;
 
@@ -69,22 +68,6 @@ impl fmt::Display for Column {
         f.write_str(self.as_str())
     }
 }
-
-impl FromStr for Column {
-    type Err = UnknownColumn;
-
-    fn from_str(text: &str) -> Result<Self, UnknownColumn> {
-        Self::ALL
-            .into_iter()
-            .find(|column| column.as_str() == text)
-            .ok_or_else(|| UnknownColumn(text.to_owned()))
-    }
-}
-
-/// A name that is no column of the chart.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a column of the chart of accounts")]
-pub struct UnknownColumn(String);
 
 /// One transfer: `amount` leaves one column and enters another, so that it sums to zero by its shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

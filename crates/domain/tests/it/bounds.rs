@@ -3,25 +3,26 @@
 use alloy_primitives::U256;
 use domain::bounds::{Bounds, BoundsRefusal, Measured, check};
 use domain::quote::Bps;
+use domain::{FeePerGas, Gas};
 use erc4337::PaymasterFields;
 use erc4337::UserOperation;
 
 const BOUNDS: Bounds = Bounds {
     pre_verification_gas: Bps(12_500),
     gas_limits: Bps(15_000),
-    call_gas_floor: 60_000,
+    call_gas_floor: Gas(60_000),
     priority_fee: Bps(20_000),
-    priority_fee_floor: 100,
-    paymaster_verification_gas_cap: 60_000,
+    priority_fee_floor: FeePerGas(100),
+    paymaster_verification_gas_cap: Gas(60_000),
 };
 
 fn measured() -> Measured {
     Measured {
-        pre_verification_gas: U256::from(40_000),
-        call_gas_limit: 100_000,
-        verification_gas_limit: 200_000,
-        base_fee: 1_000,
-        priority_fee: 500,
+        pre_verification_gas: Gas(40_000),
+        call_gas_limit: Gas(100_000),
+        verification_gas_limit: Gas(200_000),
+        base_fee: FeePerGas(1_000),
+        priority_fee: FeePerGas(500),
     }
 }
 
@@ -85,13 +86,13 @@ fn one_above_a_bound_is_refused_by_name() {
 #[test]
 fn an_operation_below_the_base_fee_would_only_hold_points() {
     let operation = UserOperation { max_fee_per_gas: 999, ..at_the_bounds() };
-    let refusal = BoundsRefusal::BelowBaseFee { value: 999, base_fee: 1_000 };
+    let refusal = BoundsRefusal::BelowBaseFee { value: FeePerGas(999), base_fee: FeePerGas(1_000) };
     assert_eq!(check(&operation, &BOUNDS, &measured()), Err(refusal));
 }
 
 #[test]
 fn on_a_quiet_chain_the_floor_of_the_tip_counts() {
-    let quiet = Measured { priority_fee: 0, ..measured() };
+    let quiet = Measured { priority_fee: FeePerGas(0), ..measured() };
     let tip = |tip| UserOperation { max_priority_fee_per_gas: tip, ..at_the_bounds() };
     assert_eq!(check(&tip(100), &BOUNDS, &quiet), Ok(()));
     assert!(check(&tip(101), &BOUNDS, &quiet).is_err());
@@ -99,8 +100,8 @@ fn on_a_quiet_chain_the_floor_of_the_tip_counts() {
 
 #[test]
 fn a_bound_is_rounded_down() {
-    let without_floor = Bounds { call_gas_floor: 0, ..BOUNDS };
-    let odd = Measured { call_gas_limit: 3, ..measured() };
+    let without_floor = Bounds { call_gas_floor: Gas(0), ..BOUNDS };
+    let odd = Measured { call_gas_limit: Gas(3), ..measured() };
     let calls = |limit| UserOperation { call_gas_limit: limit, ..at_the_bounds() };
     assert_eq!(check(&calls(4), &without_floor, &odd), Ok(()));
     assert!(check(&calls(5), &without_floor, &odd).is_err());
@@ -109,18 +110,18 @@ fn a_bound_is_rounded_down() {
 #[test]
 fn an_absurd_estimate_neither_overflows_nor_refuses() {
     let absurd = Measured {
-        pre_verification_gas: U256::MAX,
-        call_gas_limit: u128::MAX,
-        verification_gas_limit: u128::MAX,
-        base_fee: 0,
-        priority_fee: u128::MAX,
+        pre_verification_gas: Gas(u128::MAX),
+        call_gas_limit: Gas(u128::MAX),
+        verification_gas_limit: Gas(u128::MAX),
+        base_fee: FeePerGas(0),
+        priority_fee: FeePerGas(u128::MAX),
     };
     assert_eq!(check(&at_the_bounds(), &BOUNDS, &absurd), Ok(()));
 }
 
 #[test]
 fn a_call_gas_limit_up_to_its_floor_is_sponsored_whatever_simulation_asks_for() {
-    let measured = Measured { call_gas_limit: 10_000, ..measured() };
+    let measured = Measured { call_gas_limit: Gas(10_000), ..measured() };
     let mut operation = UserOperation { call_gas_limit: 60_000, ..at_the_bounds() };
     assert_eq!(check(&operation, &BOUNDS, &measured), Ok(()));
     operation.call_gas_limit += 1;

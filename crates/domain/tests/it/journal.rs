@@ -152,14 +152,13 @@ fn no_postings_are_no_entries() {
 }
 
 #[test]
-fn names_of_kinds_and_columns_are_distinct_and_read_back() {
+fn names_of_kinds_and_columns_are_distinct() {
     for (index, kind) in EntryKind::ALL.iter().enumerate() {
         assert!(EntryKind::ALL[..index].iter().all(|other| other.as_str() != kind.as_str()));
     }
-    for column in Column::ALL {
-        assert_eq!(column.as_str().parse::<Column>(), Ok(column));
+    for (index, column) in Column::ALL.iter().enumerate() {
+        assert!(Column::ALL[..index].iter().all(|other| other.as_str() != column.as_str()));
     }
-    assert!("Available".parse::<Column>().is_err());
 }
 
 proptest! {

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use alloy_primitives::Address;
 use chain::node::Node;
 use domain::ChainId;
+use service::Causes;
 
 use crate::config::{Chain, Config};
-use crate::{command::Causes, wiring};
+use crate::wiring;
 
 /// What was found, line by line.
 #[derive(Debug, Default)]

@@ -1,7 +1,6 @@
 //! `stipend serve`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 
@@ -23,12 +22,7 @@ pub(crate) async fn run(config: &Config, with_worker: bool) -> Result<(), crate:
     let address = config.http.listen;
     let listener =
         TcpListener::bind(address).await.map_err(|cause| CannotListen { address, cause })?;
-    let settings = api::HttpSettings {
-        body_limit_bytes: config.http.body_limit_bytes,
-        request_timeout: Duration::from_secs(config.http.request_timeout_seconds),
-        max_batch: config.http.max_batch,
-    };
-    let router = api::router(Arc::clone(&service), settings);
+    let router = api::router(Arc::clone(&service), config.http.settings());
     tracing::info!(%address, with_worker, chains = config.chains.len(), "serving");
     let worker = with_worker.then(|| {
         let poll_interval = config.worker.poll_interval();

@@ -10,7 +10,7 @@ use domain::ledger::sponsorship::{GrantRefusal, GrantRequest};
 use domain::ledger::tcc::{DbTime, TccOutcome, TccTerms};
 use domain::quote::Bps;
 use domain::seal::Sealed;
-use domain::{AccountId, AppId, ChainId, Points, Quote, Slot, TenantId, Wei};
+use domain::{AccountId, AppId, ChainId, Gas, Points, Quote, Slot, TenantId, Wei};
 use sqlx::{Connection, PgConnection};
 use store::funds::{Direction, FundsOutcome, MoveFunds};
 use store::paymasters::Paymaster;
@@ -306,7 +306,7 @@ impl Operation {
             digest: B256::repeat_byte(0xd1),
             signature: &signature,
             user_op_hash: self.request_hash(),
-            paymaster_gas: PaymasterGas { verification: 60_000, post_op: 0 },
+            paymaster_gas: PaymasterGas { verification: Gas(60_000), post_op: Gas(0) },
             delegate: None,
             keyed: self.keyed.clone(),
         };

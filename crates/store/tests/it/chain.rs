@@ -7,7 +7,8 @@ use alloy_primitives::{B256, U256, keccak256};
 use domain::chain_fact::{BlockRef, ChainTime};
 use domain::ledger::sponsorship::{CancelOutcome, FactOutcome, SetAside};
 use store::Store;
-use store::chain_events::{CursorMove, FactStep, NewBlock, NewOperation, Work};
+use store::cursor::{CursorMove, NewBlock, NewOperation};
+use store::facts::{FactStep, Work};
 
 use crate::builder::{CHAIN, ENTRY_POINT, HEAD, PAYMASTER, User};
 

@@ -2,7 +2,7 @@
 
 use alloy_primitives::{B256, keccak256};
 use domain::chain_fact::{BlockRef, ChainTime};
-use store::chain_events::CursorMove;
+use store::cursor::CursorMove;
 
 use crate::builder::{CHAIN, HEAD};
 use crate::settlement::scene;

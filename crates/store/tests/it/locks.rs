@@ -6,7 +6,7 @@ use domain::ledger::sponsorship::{FactOutcome, SetAside};
 use domain::ledger::tcc::{TccOutcome, TccRefusal};
 use sqlx::PgConnection;
 use store::Store;
-use store::chain_events::NewOperation;
+use store::cursor::NewOperation;
 use store::tcc::TccRequest;
 use tokio::task::JoinSet;
 

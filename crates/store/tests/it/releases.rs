@@ -3,7 +3,9 @@
 use alloy_primitives::Address;
 use domain::chain_fact::ChainTime;
 use domain::ledger::sponsorship::{CancelOutcome, FactOutcome, GrantRefusal, SetAside};
-use store::chain_events::{CursorMove, FactStep, NewOperation};
+use store::cursor::{CursorMove, NewOperation};
+use store::facts::FactStep;
+use store::views::ViewState;
 
 use crate::builder::{CHAIN, HEAD, VALIDITY, micro};
 use crate::chain::{block_after, landing};
@@ -28,7 +30,7 @@ async fn points_are_released_when_a_final_block_is_past_the_window_and_not_befor
     chain.finalise().await;
     assert_eq!(chain.release().await, [CancelOutcome::Released]);
     assert_eq!(ann.balances().await, [100, 0, 0, 0]);
-    assert_eq!(state(&company, id).await, "released");
+    assert_eq!(state(&company, id).await, ViewState::Released);
     assert_eq!(chain.release().await, []);
     company.finish().await;
 }
@@ -157,7 +159,7 @@ async fn a_late_landing_after_the_release_is_charged_once() {
     assert_eq!(chain.apply().await, [(Finalise, Applied)]);
     assert_eq!(chain.release().await, []);
     assert_eq!(ann.balances().await, [0, 0, 45, 25]);
-    assert_eq!(state(&company, id).await, "settled_final");
+    assert_eq!(state(&company, id).await, ViewState::SettledFinal);
     company.finish().await;
 }
 
@@ -177,7 +179,7 @@ async fn a_late_landing_that_goes_away_is_given_back_after_its_debt_was_repaid()
     chain.reorganise().await;
     assert_eq!(chain.apply().await, [(Undo, Applied)]);
     assert_eq!(ann.balances().await, [30, 0, 0, 0]);
-    assert_eq!(state(&company, id).await, "released");
+    assert_eq!(state(&company, id).await, ViewState::Released);
     company.finish().await;
 }
 

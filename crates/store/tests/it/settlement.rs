@@ -3,8 +3,10 @@
 use alloy_primitives::U256;
 use domain::ReservationId;
 use domain::ledger::sponsorship::{FactOutcome, GrantRefusal, SetAside};
-use store::chain_events::{FactStep, NewOperation};
+use store::cursor::NewOperation;
+use store::facts::FactStep;
 use store::funds::FundsOutcome;
+use store::views::{SponsorshipFilter, ViewState};
 
 use crate::Company;
 use crate::builder::{HEAD, User, VALIDITY, micro};
@@ -22,7 +24,7 @@ pub(crate) async fn scene(points: u64) -> (Company, User, Chain) {
     (company, ann, chain)
 }
 
-pub(crate) async fn state(company: &Company, id: ReservationId) -> String {
+pub(crate) async fn state(company: &Company, id: ReservationId) -> ViewState {
     company.store.sponsorship(company.tenant, id).await.unwrap().unwrap().0.state
 }
 
@@ -33,12 +35,37 @@ async fn a_landing_settles_its_cost_and_the_rest_returns_when_it_is_final() {
     chain.mine(&[landing(&ann, 1, 45)]).await;
     assert_eq!(chain.apply().await, [(Confirm, Applied)]);
     assert_eq!((ann.balances().await, ann.pending().await), ([40, 15, 45, 0], 15));
-    assert_eq!(state(&company, id).await, "settled_provisional");
+    assert_eq!(state(&company, id).await, ViewState::SettledProvisional);
     chain.finalise().await;
     assert_eq!(chain.apply().await, [(Finalise, Applied)]);
     assert_eq!((ann.balances().await, ann.pending().await), ([55, 0, 45, 0], 0));
-    assert_eq!(state(&company, id).await, "settled_final");
+    assert_eq!(state(&company, id).await, ViewState::SettledFinal);
     assert_eq!(chain.apply().await, []);
+    company.finish().await;
+}
+
+#[tokio::test]
+async fn a_list_of_states_shows_those_and_no_other() {
+    use ViewState::{Open, Released, SettledFinal, SettledProvisional};
+    let (company, ann, mut chain) = scene(100).await;
+    let landed = ann.operation(1, 60).granted().await.reservation;
+    let waiting = ann.operation(2, 10).granted().await.reservation;
+    let listed = async |states: &[ViewState]| -> Vec<ReservationId> {
+        let filter = SponsorshipFilter { states: Some(states), ..SponsorshipFilter::default() };
+        let views = company.store.sponsorships(company.tenant, &filter, 10).await.unwrap();
+        views.into_iter().map(|view| view.id).collect()
+    };
+    assert_eq!(listed(&[Open]).await, [waiting, landed]);
+    chain.mine(&[landing(&ann, 1, 45)]).await;
+    chain.apply().await;
+    assert_eq!(listed(&[SettledProvisional]).await, [landed]);
+    assert_eq!(listed(&[SettledFinal]).await, []);
+    chain.finalise().await;
+    chain.apply().await;
+    assert_eq!(listed(&[SettledProvisional, SettledFinal]).await, [landed]);
+    assert_eq!(listed(&[Open]).await, [waiting]);
+    assert_eq!(listed(&[Released]).await, []);
+    assert_eq!(listed(&[Open, SettledFinal]).await, [waiting, landed]);
     company.finish().await;
 }
 
@@ -86,7 +113,7 @@ async fn a_block_that_goes_takes_its_settlement_with_it() {
     chain.reorganise().await;
     assert_eq!(chain.apply().await, [(Undo, Applied)]);
     assert_eq!(ann.balances().await, [40, 60, 0, 0]);
-    assert_eq!(state(&company, id).await, "open");
+    assert_eq!(state(&company, id).await, ViewState::Open);
     let (view, ..) = company.store.sponsorship(ann.tenant, id).await.unwrap().unwrap();
     assert_eq!(view.settlement, None);
     company.finish().await;
@@ -185,7 +212,7 @@ async fn a_confirm_that_slept_past_its_undo_is_kept_out_by_the_mark() {
     assert_eq!(woken, FactOutcome::Replayed);
     company.store.finish_work(&slept).await.unwrap();
     assert_eq!(ann.balances().await, [40, 60, 0, 0]);
-    assert_eq!(state(&company, id).await, "open");
+    assert_eq!(state(&company, id).await, ViewState::Open);
     assert_eq!(chain.apply().await, []);
     company.finish().await;
 }

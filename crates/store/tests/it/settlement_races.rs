@@ -1,7 +1,7 @@
 //! Ingesters and appliers that meet: every process may run its own.
 
 use domain::ledger::sponsorship::{CancelOutcome, FactOutcome};
-use store::chain_events::CursorMove;
+use store::cursor::CursorMove;
 use store::sponsorships::GrantAnswer;
 use tokio::task::JoinSet;
 

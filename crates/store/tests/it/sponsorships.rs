@@ -5,6 +5,7 @@ use domain::chain_fact::ChainTime;
 use domain::ledger::sponsorship::{GrantRefusal, MAX_GRANTS, SponsorshipState};
 use domain::window::MIN_REMAINING_SECONDS;
 use store::sponsorships::{CloseOutcome, GrantAnswer};
+use store::views::ViewState;
 use store::wallets::{LinkOutcome, UnlinkOutcome};
 use tokio::task::JoinSet;
 
@@ -29,7 +30,7 @@ async fn a_grant_opens_a_reservation_of_its_greatest_cost() {
     assert_eq!(ann.balances().await, [40, 60, 0, 0]);
     let (view, grants, timeline) =
         company.store.sponsorship(ann.tenant, grant.reservation).await.unwrap().unwrap();
-    assert_eq!((view.state.as_str(), view.reserved, view.attempt), ("open", micro(60), 1));
+    assert_eq!((view.state, view.reserved, view.attempt), (ViewState::Open, micro(60), 1));
     assert_eq!(grants, [grant]);
     let kinds: Vec<_> = timeline.iter().map(|event| event.kind.as_str()).collect();
     assert_eq!(kinds, ["sponsorship.granted"]);

@@ -6,10 +6,11 @@ use domain::ReservationId;
 use domain::ledger::sponsorship::{CancelOutcome, FactOutcome};
 use domain::ledger::tcc::TccOutcome;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use store::chain_events::CursorMove;
+use store::cursor::CursorMove;
 use store::funds::{Direction, FundsOutcome};
 use store::sponsorships::{CloseOutcome, GrantAnswer};
 use store::tcc::{TccAnswer, TccRequest};
+use store::views::ViewState;
 use store::{Store, StoreError};
 
 use crate::Company;
@@ -193,7 +194,7 @@ async fn the_ingesters_and_appliers_steps_survive_a_lost_answer() {
     chain.apply().await;
     assert_eq!(ann.balances().await, [155, 0, 45, 0]);
     let (view, ..) = company.store.sponsorship(ann.tenant, id).await.unwrap().unwrap();
-    assert_eq!(view.state, "settled_final");
+    assert_eq!(view.state, ViewState::SettledFinal);
     company.finish().await;
 }
 

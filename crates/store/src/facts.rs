@@ -1,0 +1,233 @@
+//! What ingested events and final blocks prove, and which events wait for what. The only maker of
+//! proofs.
+//!
+//! **Invariant:** [`ChainFact`] and [`ReleaseProof`] are made here and nowhere else, from rows that
+//! the [`cursor`](crate::cursor)'s own transactions committed.
+
+use domain::chain_fact::{ChainFact, OperationEvent, ReleaseProof, Sighting};
+use domain::{AccountId, ChainId, Slot, TenantId};
+
+use crate::{Store, StoreError, codec};
+
+/// One step that an event waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FactStep {
+    /// Its block is canonical: settle.
+    Confirm,
+    /// Its block went away: take the settlement back.
+    Undo,
+    /// Its block is final: return the rest.
+    Finalise,
+}
+
+impl FactStep {
+    /// The step's name in SQL.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirm => "confirm",
+            Self::Undo => "undo",
+            Self::Finalise => "finalise",
+        }
+    }
+
+    /// The event's progress while it waits for the step, and after it.
+    const fn progress(self) -> (&'static [&'static str], &'static str) {
+        match self {
+            Self::Confirm => (&["pending"], "confirmed"),
+            Self::Undo => (&["pending", "confirmed"], "undone"),
+            Self::Finalise => (&["confirmed"], "finalised"),
+        }
+    }
+
+    /// [`FactStep::progress`] as SQL takes it.
+    fn waits_in(self) -> Vec<String> {
+        let (waiting, _) = self.progress();
+        waiting.iter().map(|&progress| progress.to_owned()).collect()
+    }
+}
+
+/// An event that waits for a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// What is to be done.
+    pub step: FactStep,
+    /// The proof to do it with.
+    pub fact: ChainFact,
+}
+
+/// A reservation that can be released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Releasable {
+    /// The company.
+    pub tenant: TenantId,
+    /// The account.
+    pub account: AccountId,
+    /// The proof to release it with.
+    pub proof: ReleaseProof,
+}
+impl Store {
+    /// The events that wait for a step, at most `limit`: first what must be undone, latest block
+    /// first, then what is to be confirmed or finalised, in chain order. One statement, so that a
+    /// block is never confirmed over one whose undo it does not see.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn fact_work(&self, chain: ChainId, limit: u16) -> Result<Vec<Work>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT e.block_hash, e.log_index, e.visit, e.canonical, e.progress, e.block_number,
+                e.block_timestamp, e.transaction_hash, e.entry_point, e.user_op_hash, e.sender,
+                e.paymaster, e.nonce, e.success, e.actual_gas_cost_wei, e.actual_gas_used
+            FROM chain_events e JOIN chain_cursors c ON c.chain_id = e.chain_id
+            WHERE e.chain_id = $1 AND e.progress IN ('pending', 'confirmed')
+                AND (NOT e.canonical OR e.progress = 'pending' OR e.block_number <= c.final_number)
+            ORDER BY e.canonical,
+                CASE WHEN e.canonical THEN e.block_number ELSE -e.block_number END,
+                e.log_index, e.visit
+            LIMIT $2"#,
+            codec::chain_id(chain)?,
+            i64::from(limit),
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let step = match (row.canonical, row.progress.as_str()) {
+                    (false, _) => FactStep::Undo,
+                    (true, "pending") => FactStep::Confirm,
+                    (true, _) => FactStep::Finalise,
+                };
+                let event = OperationEvent {
+                    sighting: Sighting {
+                        block: codec::block_ref(
+                            row.block_number,
+                            &row.block_hash,
+                            row.block_timestamp,
+                        )?,
+                        log_index: codec::unsigned(row.log_index)?,
+                        visit: codec::unsigned(row.visit)?,
+                    },
+                    slot: Slot {
+                        chain_id: chain,
+                        entry_point: codec::address(&row.entry_point)?,
+                        sender: codec::address(&row.sender)?,
+                        nonce: codec::nonce(&row.nonce)?,
+                    },
+                    paymaster: codec::address(&row.paymaster)?,
+                    user_op_hash: codec::hash(&row.user_op_hash)?,
+                    transaction_hash: codec::hash(&row.transaction_hash)?,
+                    success: row.success,
+                    actual_gas_cost: codec::wei(&row.actual_gas_cost_wei)?,
+                    actual_gas_used: codec::unsigned(codec::uint(&row.actual_gas_used)?)?,
+                };
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "the event was just read as committed"
+                )]
+                let fact = ChainFact::from_ingested(event);
+                Ok(Work { step, fact })
+            })
+            .collect()
+    }
+
+    /// Notes that a step of an event is done, so that it is not offered again. Losing this note costs
+    /// one more look: the account's own mark decides. It stands above the note of an applier that set
+    /// the event aside meanwhile, which looked before there was anybody to charge.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn finish_work(&self, work: &Work) -> Result<(), StoreError> {
+        let (_, done) = work.step.progress();
+        let mut from = work.step.waits_in();
+        from.push("set_aside".to_owned());
+        let event = work.fact.event();
+        sqlx::query!(
+            r#"UPDATE chain_events SET progress = $5, set_aside_reason = NULL
+            WHERE chain_id = $1 AND block_hash = $2 AND log_index = $3 AND visit = $4
+                AND progress = ANY($6)"#,
+            codec::chain_id(event.slot.chain_id)?,
+            event.sighting.block.hash.as_slice(),
+            codec::signed32(event.sighting.log_index)?,
+            codec::signed32(event.sighting.visit)?,
+            done,
+            &from,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Sets an event aside with its reason, for people; its slot is not released. Only while it waits
+    /// for the step that could not be taken: another applier may have found more since.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn set_aside(&self, work: &Work, reason: &str) -> Result<(), StoreError> {
+        let event = work.fact.event();
+        sqlx::query!(
+            r#"UPDATE chain_events SET progress = 'set_aside', set_aside_reason = $5
+            WHERE chain_id = $1 AND block_hash = $2 AND log_index = $3 AND visit = $4
+                AND progress = ANY($6)"#,
+            codec::chain_id(event.slot.chain_id)?,
+            event.sighting.block.hash.as_slice(),
+            codec::signed32(event.sighting.log_index)?,
+            codec::signed32(event.sighting.visit)?,
+            reason,
+            &work.step.waits_in(),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Reservations whose last window a final block is past and in whose slot nothing of ours landed,
+    /// at most `limit`. One statement, so that the final block and the events are of one moment. A
+    /// halted chain releases nothing. An operation that another company's paymaster paid used the slot
+    /// up without landing there for us; an unregistered paymaster's may be ours, and holds the slot.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn releasable(
+        &self,
+        chain: ChainId,
+        limit: u16,
+    ) -> Result<Vec<Releasable>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT r.tenant_id, r.account_id, r.entry_point AS "entry_point!",
+                r.sender AS "sender!", r.nonce AS "nonce!", c.final_number, c.final_hash,
+                c.final_timestamp
+            FROM chain_cursors c
+            JOIN reservations r
+                ON r.chain_id = c.chain_id AND r.last_valid_until < c.final_timestamp
+            WHERE c.chain_id = $1 AND c.halt_reason IS NULL AND r.state = 'open'
+                AND NOT EXISTS (SELECT FROM chain_events e
+                    WHERE e.chain_id = r.chain_id AND e.sender = r.sender AND e.nonce = r.nonce
+                        AND e.entry_point = r.entry_point AND e.canonical
+                        AND NOT EXISTS (SELECT FROM paymasters p WHERE p.chain_id = e.chain_id
+                            AND p.paymaster = e.paymaster AND p.tenant_id <> r.tenant_id))
+            ORDER BY r.last_valid_until LIMIT $2"#,
+            codec::chain_id(chain)?,
+            i64::from(limit),
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let slot = Slot {
+                    chain_id: chain,
+                    entry_point: codec::address(&row.entry_point)?,
+                    sender: codec::address(&row.sender)?,
+                    nonce: codec::nonce(&row.nonce)?,
+                };
+                let final_block =
+                    codec::block_ref(row.final_number, &row.final_hash, row.final_timestamp)?;
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "cursor and events were just read as committed"
+                )]
+                let proof = ReleaseProof::from_ingested(slot, final_block);
+                let (tenant, account) = (TenantId(row.tenant_id), AccountId(row.account_id));
+                Ok(Releasable { tenant, account, proof })
+            })
+            .collect()
+    }
+}
