@@ -57,8 +57,13 @@ fn two_operations_of_one_sender_are_in_flight_at_once() {
 
             let sent =
                 join_all(ops.iter().map(async |op| user.signs_and_submits(&request, op).await));
-            for sent in sent.await {
-                user.settled_exactly(env, &sent).await;
+            let sent = sent.await;
+            // The books are read when nothing of the user's is under way any more.
+            for sent in &sent {
+                user.settles(sent).await;
+            }
+            for sent in &sent {
+                user.settled_exactly(env, sent).await;
             }
             assert_eq!(user.count().await, 3);
         }
