@@ -66,6 +66,8 @@ contract Actors is PaymasterTest {
         ];
         what %= calls.length;
         if (caller == (what == 6 ? GUARDIAN : OWNER)) return;
+        // No transaction comes from the zero address, which is who nobody's pending ownership waits for.
+        if (caller == address(0)) return;
         vm.prank(caller);
         (bool done,) = address(w.paymaster).call(calls[what]);
         vm.assertTrue(!done, _on("obeyed"));
