@@ -64,7 +64,7 @@ CREATE TABLE chain_events (
 );
 -- The appliers' work: what is not finished, in chain order.
 CREATE INDEX chain_events_work_idx ON chain_events (chain_id, block_number, log_index)
-    WHERE progress IN ('pending', 'confirmed');
+    WHERE progress IN ('pending', 'confirmed', 'set_aside');
 -- The releaser's question: has anything of ours landed in this slot?
 CREATE INDEX chain_events_slot_idx ON chain_events (chain_id, sender, nonce);
 

@@ -68,7 +68,8 @@ pub struct Releasable {
 impl Store {
     /// The events that wait for a step, at most `limit`: first what must be undone, latest block
     /// first, then what is to be confirmed or finalised, in chain order. One statement, so that a
-    /// block is never confirmed over one whose undo it does not see.
+    /// block is never confirmed over one whose undo it does not see. An event that was set aside is
+    /// undone like any other when its block goes: another applier may have settled it meanwhile.
     ///
     /// # Errors
     /// When the database does not carry it out.
@@ -78,8 +79,9 @@ impl Store {
                 e.block_timestamp, e.transaction_hash, e.entry_point, e.user_op_hash, e.sender,
                 e.paymaster, e.nonce, e.success, e.actual_gas_cost_wei, e.actual_gas_used
             FROM chain_events e JOIN chain_cursors c ON c.chain_id = e.chain_id
-            WHERE e.chain_id = $1 AND e.progress IN ('pending', 'confirmed')
-                AND (NOT e.canonical OR e.progress = 'pending' OR e.block_number <= c.final_number)
+            WHERE e.chain_id = $1 AND e.progress IN ('pending', 'confirmed', 'set_aside')
+                AND (NOT e.canonical OR e.progress = 'pending'
+                    OR (e.progress = 'confirmed' AND e.block_number <= c.final_number))
             ORDER BY e.canonical,
                 CASE WHEN e.canonical THEN e.block_number ELSE -e.block_number END,
                 e.log_index, e.visit
