@@ -47,6 +47,9 @@ impl Command for ApplyFact<'_> {
         if repeated || (undone && *step != FactStep::Undo) {
             return Ok(FactOutcome::Replayed);
         }
+        if *step == FactStep::Confirm && !is_canonical(connection, event).await? {
+            return Ok(FactOutcome::Replayed);
+        }
         let latest =
             reservations::load_latest(connection, account.tenant, account.account, &event.slot)
                 .await?;
@@ -92,6 +95,26 @@ async fn marks(
     .fetch_all(connection)
     .await?;
     Ok(steps)
+}
+
+/// Whether an event's block is still on the chain. An undo leaves no mark while nobody owns the event, so that
+/// this alone keeps out a confirm that was read before, and comes when there is somebody to charge. Where the
+/// block goes after this look, its undo finds the owner that this command found.
+async fn is_canonical(
+    connection: &mut PgConnection,
+    event: &OperationEvent,
+) -> Result<bool, StoreError> {
+    let canonical = sqlx::query_scalar!(
+        r#"SELECT canonical FROM chain_events
+        WHERE chain_id = $1 AND block_hash = $2 AND log_index = $3 AND visit = $4"#,
+        codec::chain_id(event.slot.chain_id)?,
+        event.sighting.block.hash.as_slice(),
+        codec::signed32(event.sighting.log_index)?,
+        codec::signed32(event.sighting.visit)?,
+    )
+    .fetch_optional(connection)
+    .await?;
+    codec::present(canonical)
 }
 
 async fn mark(

@@ -192,7 +192,8 @@ async fn applier(store: Store, rounds: usize) {
         tokio::time::sleep(Duration::from_millis(5)).await;
         for (_, outcome) in apply_once(&store).await {
             let unknown = FactOutcome::SetAside(SetAside::UnknownOperation);
-            assert!(!matches!(outcome, FactOutcome::SetAside(_)) || outcome == unknown);
+            let is_set_aside = matches!(outcome, FactOutcome::SetAside(_));
+            assert!(!is_set_aside || outcome == unknown, "{outcome:?}");
         }
         release_once(&store).await;
     }

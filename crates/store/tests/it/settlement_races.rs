@@ -2,6 +2,7 @@
 
 use domain::ledger::sponsorship::{CancelOutcome, FactOutcome};
 use store::cursor::CursorMove;
+use store::facts::FactStep;
 use store::sponsorships::GrantAnswer;
 use tokio::task::JoinSet;
 
@@ -189,5 +190,44 @@ async fn a_release_that_meets_a_bump_never_leaves_a_grant_without_points() {
         assert_eq!(ann.balances().await, [1_000 - reserved, reserved, 0, 0]);
         assert!(late > HEAD);
     }
+    company.finish().await;
+}
+
+#[tokio::test]
+async fn a_confirm_that_was_read_before_its_block_went_settles_nothing_for_a_later_owner() {
+    let company = Company::new().await;
+    let ann = company.user("ann", 100).await;
+    let mut chain = Chain::start(&company.store).await;
+    chain.mine(&[landing(&ann, 1, 45)]).await;
+    let slept = chain.work().await;
+    chain.reorganise().await;
+    // Nobody owns the event yet, so that its undo leaves no mark.
+    chain.apply().await;
+    ann.operation(1, 60).granted().await;
+
+    let owner = company.store.owner_of(&slept[0].fact).await.unwrap().unwrap();
+    let outcome = company.store.apply_fact(owner, &slept[0]).await.unwrap();
+    assert_eq!(outcome, FactOutcome::Replayed);
+    chain.mine(&[landing(&ann, 1, 40)]).await;
+    assert_eq!(chain.apply().await, [(FactStep::Confirm, FactOutcome::Applied)]);
+    company.finish().await;
+}
+
+#[tokio::test]
+async fn what_one_applier_set_aside_and_another_settled_is_undone_when_its_block_goes() {
+    let company = Company::new().await;
+    let ann = company.user("ann", 100).await;
+    let mut chain = Chain::start(&company.store).await;
+    chain.mine(&[landing(&ann, 1, 45)]).await;
+    let work = chain.work().await;
+    // The one looked before the grant, and found nobody. The other settles, and dies before it says so.
+    ann.operation(1, 60).granted().await;
+    let owner = company.store.owner_of(&work[0].fact).await.unwrap().unwrap();
+    let settled = company.store.apply_fact(owner, &work[0]).await.unwrap();
+    assert_eq!(settled, FactOutcome::Applied);
+    company.store.set_aside(&work[0], "an unknown operation").await.unwrap();
+
+    chain.reorganise().await;
+    assert_eq!(chain.apply().await, [(FactStep::Undo, FactOutcome::Applied)]);
     company.finish().await;
 }
