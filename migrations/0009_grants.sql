@@ -8,6 +8,8 @@ CREATE TABLE grants (
     grant_no integer NOT NULL,
     -- The application that asked: only it may pass the operation on.
     app_id uuid NOT NULL,
+    -- Which of the two forms was signed: in the parallel one the account signed first.
+    form text NOT NULL,
     request_hash bytea NOT NULL,
     max_cost_wei numeric(78, 0) NOT NULL,
     max_cost_micropoints bigint NOT NULL,
@@ -17,11 +19,13 @@ CREATE TABLE grants (
     paymaster_verification_gas_limit bigint NOT NULL,
     paymaster_post_op_gas_limit bigint NOT NULL,
     user_op_hash bytea NOT NULL,
+    -- What the sender's code designated by EIP-7702 when this was signed.
     delegate bytea,
     recorded_at timestamptz NOT NULL,
     CONSTRAINT grants_pkey PRIMARY KEY (tenant_id, account_id, reservation_id, grant_no),
     CONSTRAINT grants_reservation_fkey
         FOREIGN KEY (tenant_id, account_id, reservation_id) REFERENCES reservations,
+    CONSTRAINT grants_form CHECK (form IN ('sequential', 'parallel')),
     CONSTRAINT grants_number CHECK (grant_no >= 1),
     CONSTRAINT grants_lengths CHECK (
         octet_length(request_hash) = 32 AND octet_length(digest) = 32 AND octet_length(signature) = 64

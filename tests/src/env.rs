@@ -99,7 +99,8 @@ pub fn on_processes_apart(test: impl AsyncFnOnce(&'static Env)) {
         let shared = shared().await;
         let env = started(&ENV, async || {
             // Another list of signers makes other addresses, so that no charge is both installations'.
-            let (stack, signers) = (&shared.stack, [keys::SIGNER, keys::PAYMASTER_OWNER]);
+            let stack = &shared.stack;
+            let signers = [keys::SIGNER, keys::STANDBY, keys::PAYMASTER_OWNER];
             let deployed =
                 contracts::deploy(&stack.tools, stack.node(), &signers, shared.deposit).await?;
             let options = DeploymentOptions {
@@ -241,12 +242,28 @@ impl Env {
         running.worker = Some(worker.unwrap());
     }
 
-    /// Makes a key for an app of the company, and the app if it is new: `stipend admin key create`. Wallets may use the key for any account.
-    pub async fn key_of_app(&self, app: &str) -> String {
+    /// Runs a command of the binary to its end, with the configuration of the running service: what it printed.
+    ///
+    /// # Errors
+    /// When it fails, with what it said.
+    pub async fn stipend(&self, args: &[&str]) -> Result<String, Error> {
         let options = self.running.lock().await.deployment.options.clone();
+        options.run(&self.stack.tools, &self.stack.run, args).await
+    }
+
+    /// Makes a publishable key for an app of the company, and the app if it is new. Wallets may use the key for any account.
+    pub async fn key_of_app(&self, app: &str) -> String {
+        self.publishable_key(app, &["--reserves-any-account"]).await
+    }
+
+    /// Makes a publishable key that proves nothing about any user.
+    pub async fn bare_key_of_app(&self, app: &str) -> String {
+        self.publishable_key(app, &[]).await
+    }
+
+    async fn publishable_key(&self, app: &str, powers: &[&str]) -> String {
         let create = ["admin", "key", "create", "--tenant", TENANT, "--app", app];
-        let args = [&create[..], &["--kind", "publishable", "--reserves-any-account"]].concat();
-        let key = options.run(&self.stack.tools, &self.stack.run, &args).await;
+        let key = self.stipend(&[&create[..], &["--kind", "publishable"], powers].concat()).await;
         key.unwrap_or_else(|error| panic!("{error}")).trim().to_owned()
     }
 

@@ -55,6 +55,8 @@ impl Wallet {
     pub const SIMPLE_07: Self = Self::viem(Account::Simple, "0.7");
     /// viem with a SimpleAccount on EntryPoint 0.8.
     pub const SIMPLE_08: Self = Self::viem(Account::Simple, "0.8");
+    /// viem with an EIP-7702 account on EntryPoint 0.8.
+    pub const EIP7702_08: Self = Self::viem(Account::Simple7702, "0.8");
     /// viem with an EIP-7702 account on EntryPoint 0.9.
     pub const EIP7702_09: Self = Self::viem(Account::Simple7702, "0.9");
     /// One of each EntryPoint.

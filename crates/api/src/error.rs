@@ -263,7 +263,7 @@ impl From<ServiceError> for ApiError {
             ServiceError::Store(error) => Self::Store(error),
             ServiceError::Node(error) => Self::Node(error),
             ServiceError::Bundler(error) => Self::Bundler(error),
-            ServiceError::Sign(_) | ServiceError::NoSigner => Self::Signer,
+            ServiceError::Sign(_) | ServiceError::NoSigner(_) => Self::Signer,
         }
     }
 }
@@ -283,6 +283,10 @@ const fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::Bounds(_)
         | Refusal::SimulationFailed(_)
         | Refusal::DelegateUnknown
+        | Refusal::DelegateNotAllowed(_)
+        | Refusal::DelegateChanged
+        | Refusal::ParallelUnsupported
+        | Refusal::NotCommitted
         | Refusal::Grant(GrantRefusal::CostOutOfRange(_))
         | Refusal::KeyReused
         | Refusal::OperationChanged
@@ -298,6 +302,7 @@ const fn refusal_status(refusal: &Refusal) -> StatusCode {
             | GrantRefusal::Closing
             | GrantRefusal::TooManyGrants,
         )
+        | Refusal::CommitExpired { .. }
         | Refusal::WalletMoved
         | Refusal::PaymasterChanged => StatusCode::CONFLICT,
     }

@@ -9,6 +9,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::ids::CommandKey;
 use erc4337::UserOperation;
+use erc4337::sponsorship::WINDOW_LEN;
 use serde::Serialize;
 use serde_json::json;
 use store::Keyed;
@@ -16,6 +17,7 @@ use store::funds::MoveFunds;
 
 use crate::ApiError;
 use crate::app::App;
+use crate::context::SigningPhase;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Set to `true` where the answer was given before.
@@ -69,13 +71,19 @@ pub(crate) fn keyed_sponsorship(
     chain_id: u64,
     entry_point: alloy_primitives::Address,
     operation: &UserOperation,
+    phase: Option<SigningPhase>,
 ) -> Keyed {
     let mut operation = operation.clone();
     operation.signature = Bytes::new();
+    // Except for the window, where the account has signed it already.
+    let (command, kept) = match phase {
+        Some(SigningPhase::Finalize) => ("finalize", WINDOW_LEN),
+        None | Some(SigningPhase::Commit) => ("sponsor", 0),
+    };
     if let Some(paymaster) = &mut operation.paymaster {
-        paymaster.data = Bytes::new();
+        paymaster.data.truncate(kept);
     }
-    keyed(key, &json!(["sponsor", chain_id, entry_point, operation]))
+    keyed(key, &json!([command, chain_id, entry_point, operation]))
 }
 
 fn keyed(key: CommandKey, terms: &impl Serialize) -> Keyed {

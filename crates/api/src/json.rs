@@ -110,39 +110,26 @@ fn shortened(words: &str) -> String {
 /// An object without fields.
 struct Nothing;
 
-/// What the dApp says about a request: null, `{}` or absent. No field of it means anything yet, and one that was meant to
-/// change what is signed must not be passed over in silence.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Context;
-
 impl<'de> Deserialize<'de> for Nothing {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let empty = Empty("this request has no body", "the body must be absent or {}");
-        deserializer.deserialize_any(empty).map(|()| Self)
+        deserializer.deserialize_any(Empty).map(|()| Self)
     }
 }
 
-impl<'de> Deserialize<'de> for Context {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let empty = Empty("context: no field of it is supported here", "context must be an object");
-        deserializer.deserialize_any(empty).map(|()| Self)
-    }
-}
-
-/// What is said about a field, and about another type.
-struct Empty(&'static str, &'static str);
+/// Takes an object without fields, or null.
+struct Empty;
 
 impl<'de> serde::de::Visitor<'de> for Empty {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.1)
+        f.write_str("the body must be absent or {}")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         match map.next_key::<IgnoredAny>()? {
             None => Ok(()),
-            Some(IgnoredAny) => Err(A::Error::custom(self.0)),
+            Some(IgnoredAny) => Err(A::Error::custom("this request has no body")),
         }
     }
 

@@ -18,6 +18,7 @@
 mod app;
 mod auth;
 mod boundary;
+mod context;
 pub mod cursor;
 pub mod error;
 mod health;

@@ -7,6 +7,7 @@ use alloy_primitives::aliases::U128;
 use alloy_primitives::{Address, U256};
 use domain::Gas;
 use erc4337::UserOperation;
+use erc4337::user_operation::PaymasterSignatureField;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
@@ -63,16 +64,28 @@ impl From<RawEstimate> for GasEstimate {
 #[derive(Clone, Debug)]
 pub struct Bundler {
     rpc: Arc<RpcClient>,
+    signature_field: PaymasterSignatureField,
 }
 
 impl Bundler {
-    /// Takes the URLs in order of preference and the deadline of each call as a whole. Makes no request.
+    /// Takes the URLs in order of preference, the deadline of each call as a whole, and where they expect the paymaster
+    /// signature of EntryPoint v0.9. Makes no request.
     ///
     /// # Errors
     /// [`ConnectError`] when a URL cannot be used at all.
-    pub fn connect(urls: &[Url], deadline: Duration) -> Result<Self, ConnectError> {
+    pub fn connect(
+        urls: &[Url],
+        deadline: Duration,
+        signature_field: PaymasterSignatureField,
+    ) -> Result<Self, ConnectError> {
         let rpc = Arc::new(RpcClient::new(urls, deadline)?);
-        Ok(Self { rpc })
+        Ok(Self { rpc, signature_field })
+    }
+
+    /// Where these bundlers expect the paymaster signature of EntryPoint v0.9.
+    #[must_use]
+    pub const fn signature_field(&self) -> PaymasterSignatureField {
+        self.signature_field
     }
 
     /// Passes a request on as it is; which methods and operations may pass is for the caller to say.
@@ -95,6 +108,7 @@ impl Bundler {
         operation: &UserOperation,
         entry_point: Address,
     ) -> Result<GasEstimate, RpcError> {
+        let operation = operation.for_bundler(self.signature_field);
         let params = json!([operation, entry_point.to_checksum(None)]);
         let raw: RawEstimate = self.rpc.ask("eth_estimateUserOperationGas", params).await?;
         Ok(raw.into())

@@ -1,6 +1,7 @@
 //! All outward RPC: a chain's node and its bundlers.
 //!
-//! [`node::Node`] reads a chain; [`bundler::Bundler`] passes operations on. Both take several URLs and go through
+//! [`node::Node`] reads a chain, and sends what an operator signed ([`transactions`]); [`bundler::Bundler`] passes
+//! operations on. Both take several URLs and go through
 //! them in order, within one deadline for the whole call. The JSON-RPC client beneath is our own and small, because
 //! what matters here is what a general one leaves open: an answer of bounded size, errors without URLs (a URL may
 //! hold a provider's key), the other side's `code`, `message` and `data` kept as they came, several questions to one
@@ -18,6 +19,8 @@ mod finality;
 pub mod logs;
 pub mod node;
 mod rpc;
+pub mod simulation;
+pub mod transactions;
 
 pub use error::{ConnectError, RpcError};
 pub use finality::Finality;

@@ -91,7 +91,7 @@ pub enum At {
 }
 
 impl At {
-    fn param(self) -> Value {
+    pub(crate) fn param(self) -> Value {
         match self {
             Self::Head => json!("latest"),
             Self::Block(hash) => json!({ "blockHash": hash }),

@@ -6,8 +6,9 @@ use alloy::primitives::{Address, U256};
 use url::Url;
 
 use crate::{
+    accounts,
     error::{Result, io},
-    port,
+    keys, port,
     postgres::Role,
     service::{Endpoints, Service, ServiceOptions, Worker},
     stack::Stack,
@@ -155,6 +156,10 @@ fn join_database(url: &str) -> Result<Url> {
     url.parse().map_err(|error| io("name the database")(std::io::Error::other(error)))
 }
 
+fn quoted(address: Address) -> String {
+    format!("\"{address}\"")
+}
+
 /// The configuration file, as an operator would write it for development.
 fn configuration(
     stack: &Stack,
@@ -167,7 +172,7 @@ fn configuration(
         .iter()
         .map(|(version, address)| {
             format!(
-                "\n[[chains.paymasters]]\ntenant = \"{TENANT}\"\naddress = \"{address}\"\nversion = \"{version}\"\nsigner = \"dev\"\n"
+                "\n[[chains.paymasters]]\ntenant = \"{TENANT}\"\naddress = \"{address}\"\nversion = \"{version}\"\nsigners = [\"dev\", \"standby\"]\n"
             )
         })
         .collect();
@@ -203,12 +208,17 @@ log = \"{log}\"
 [signers.dev]
 key = \"{key}\"
 
+[signers.standby]
+key = \"{standby}\"
+
 [[chains]]
 id = {id}
 rpc_urls = [\"{rpc}\"]
 bundler_urls = [\"{bundler}\"]
 finality = {finality}
 start_block = 1
+paymaster_signature = \"apart\"
+delegates = [{delegates}]
 {paymasters}",
         runtime = stack.postgres.url(Role::Runtime, &options.database),
         owner = stack.postgres.url(Role::Owner, &options.database),
@@ -218,6 +228,8 @@ start_block = 1
         markup = options.markup_bps,
         log = options.log,
         key = chain.signer_key,
+        standby = keys::STANDBY_KEY,
+        delegates = [accounts::SIMPLE_7702_V08, accounts::SIMPLE_7702_V09].map(quoted).join(", "),
         id = chain.chain_id,
         rpc = chain.rpc_url,
         bundler = chain.bundler_url,

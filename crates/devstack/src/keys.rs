@@ -23,6 +23,12 @@ pub const SIGNER: Address = address!("3C44CdDdB6a900fa2b585dd299e03d12FA4293BC")
 pub const SIGNER_KEY: B256 =
     b256!("5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a");
 
+/// May sign in the place of [`SIGNER`].
+pub const STANDBY: Address = address!("9965507D1a55bcC2695C58ba16FB37d819B0A4dc");
+/// The key of [`STANDBY`].
+pub const STANDBY_KEY: B256 =
+    b256!("8b3a350cf5c34c9194ca85829a2df0ec3153be0318b5e2d3348e872092edffba");
+
 /// The bundler's two accounts that send bundles.
 pub const BUNDLER_EXECUTORS: [B256; 2] = [
     b256!("92db14e403b83dfe3df233f83dfa3a0d7096f21ca9b0d6d6b8d88b2b4ec1564e"),

@@ -85,7 +85,7 @@ pub struct ChainStack {
     pub paymasters: BTreeMap<String, Address>,
     /// The owner of the paymasters.
     pub paymaster_owner: Address,
-    /// The signer that the paymasters accept.
+    /// The signer that signs; the paymasters accept [`keys::STANDBY`] as well.
     pub signer: Address,
     /// The signer's private key.
     pub signer_key: B256,
@@ -186,7 +186,7 @@ async fn start_chain(
     };
     let (bundler, deployed) = try_join!(
         Bundler::start(tools, &bundler).inspect_ok(|_| progress("the bundler answers")),
-        contracts::deploy(tools, anvil.node(), &[keys::SIGNER], options.deposit_wei)
+        contracts::deploy(tools, anvil.node(), &[keys::SIGNER, keys::STANDBY], options.deposit_wei)
             .inspect_ok(|_| progress("the paymasters are deployed and funded")),
     )?;
     Ok((anvil, bundler, deployed))

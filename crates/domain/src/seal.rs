@@ -4,7 +4,7 @@ use core::fmt;
 
 use alloy_primitives::{Address, B256, B512};
 use erc4337::hash::{HashError, user_op_hash};
-use erc4337::sponsorship::PaymasterHeader;
+use erc4337::sponsorship::{PaymasterHeader, SignatureForm};
 use erc4337::{EntryPointVersion, UserOperation};
 
 use crate::Slot;
@@ -34,11 +34,12 @@ impl Sealed {
         &self,
         operation: &UserOperation,
         header: &PaymasterHeader,
+        form: SignatureForm,
         version: EntryPointVersion,
         slot: &Slot,
         delegate: Option<Address>,
     ) -> Result<B256, HashError> {
-        let paymaster = Some(header.sign_with(B512::from(self.0)));
+        let paymaster = Some(header.sign_with(form, B512::from(self.0)));
         let signed = UserOperation { paymaster, ..operation.clone() };
         user_op_hash(&signed, version, slot.entry_point, slot.chain_id.0, delegate)
     }

@@ -54,6 +54,14 @@ sol! {
         #[derive(Debug, PartialEq, Eq)]
         event Withdrawn(address indexed account, address withdrawAddress, uint256 amount);
 
+        /// Why the validation of an operation fails.
+        #[derive(Debug, PartialEq, Eq)]
+        error FailedOp(uint256 opIndex, string reason);
+
+        /// The same, with what the account, factory or paymaster reverted with.
+        #[derive(Debug, PartialEq, Eq)]
+        error FailedOpWithRevert(uint256 opIndex, string reason, bytes inner);
+
         /// The next nonce of a sender for a key.
         function getNonce(address sender, uint192 key) external view returns (uint256 nonce);
         /// The deposit of an account, in wei.

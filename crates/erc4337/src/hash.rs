@@ -14,8 +14,8 @@ use crate::user_operation::UserOperation;
 /// The last eight bytes of a `paymasterAndData` that ends in a paymaster signature (v0.9).
 pub const PAYMASTER_SIGNATURE_MAGIC: [u8; 8] = [0x22, 0xe3, 0x25, 0xa2, 0x97, 0x43, 0x96, 0x56];
 
-/// The address and both limits, which a paymaster signature cannot reach into.
-const PAYMASTER_STATIC_LEN: usize = 52;
+/// The length of the address and both limits in bytes, which a paymaster signature cannot reach into.
+pub(crate) const PAYMASTER_STATIC_LEN: usize = 52;
 /// The length of the signature (2 bytes) and the magic (8 bytes).
 const PAYMASTER_SUFFIX_LEN: usize = 10;
 
@@ -138,28 +138,45 @@ pub fn signed_init_code(init_code: Bytes, delegate: Option<Address>) -> Result<B
         .ok_or(HashError::DelegateUnknown)
 }
 
-/// `paymasterAndData` as v0.9 hashes it: when it ends in `signature ‖ uint16 length ‖ magic`, the signature and its
-/// length are left out and the magic stays. A length of zero means that there is no signature to leave out.
+/// `paymasterAndData` as v0.9 hashes it: when it ends in a paymaster signature, the signature and its length are left out
+/// and the magic stays.
 fn without_paymaster_signature(paymaster_and_data: &Bytes) -> Result<Bytes, HashError> {
+    Ok(match split_paymaster_signature(paymaster_and_data)? {
+        Some(split) => [split.signed, &PAYMASTER_SIGNATURE_MAGIC].concat().into(),
+        None => paymaster_and_data.clone(),
+    })
+}
+
+/// A `paymasterAndData` that ends in `signature ‖ uint16 length ‖ magic`, taken apart.
+pub(crate) struct PaymasterSignature<'a> {
+    /// What stands before it.
+    pub(crate) signed: &'a [u8],
+    /// Its own bytes.
+    pub(crate) signature: &'a [u8],
+}
+
+/// The paymaster signature at the end; `None` where there is none, which a length of zero says as well.
+///
+/// # Errors
+/// [`HashError::PaymasterSignatureLength`] when the signature would reach before the paymaster's data.
+pub(crate) fn split_paymaster_signature(
+    paymaster_and_data: &[u8],
+) -> Result<Option<PaymasterSignature<'_>>, HashError> {
     let total = paymaster_and_data.len();
-    let Some(before_magic) = paymaster_and_data.strip_suffix(&PAYMASTER_SIGNATURE_MAGIC) else {
-        return Ok(paymaster_and_data.clone());
-    };
-    let Some((before_length, length)) = before_magic.split_last_chunk::<2>() else {
-        return Ok(paymaster_and_data.clone());
-    };
-    if total < PAYMASTER_STATIC_LEN + PAYMASTER_SUFFIX_LEN {
-        return Ok(paymaster_and_data.clone());
-    }
+    let suffix = paymaster_and_data
+        .strip_suffix(&PAYMASTER_SIGNATURE_MAGIC)
+        .and_then(|before_magic| before_magic.split_last_chunk::<2>())
+        .filter(|_| total >= PAYMASTER_STATIC_LEN + PAYMASTER_SUFFIX_LEN);
+    let Some((before_length, length)) = suffix else { return Ok(None) };
     let signature = usize::from(u16::from_be_bytes(*length));
     if signature == 0 {
-        return Ok(paymaster_and_data.clone());
+        return Ok(None);
     }
-    let signed_len = before_length
+    before_length
         .len()
         .checked_sub(signature)
-        .filter(|len| *len >= PAYMASTER_STATIC_LEN)
-        .ok_or(HashError::PaymasterSignatureLength { signature, total })?;
-    let signed = before_length.get(..signed_len).unwrap_or_default();
-    Ok([signed, &PAYMASTER_SIGNATURE_MAGIC].concat().into())
+        .filter(|signed_len| *signed_len >= PAYMASTER_STATIC_LEN)
+        .and_then(|signed_len| before_length.split_at_checked(signed_len))
+        .map(|(signed, signature)| Some(PaymasterSignature { signed, signature }))
+        .ok_or(HashError::PaymasterSignatureLength { signature, total })
 }

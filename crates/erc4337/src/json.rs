@@ -6,12 +6,14 @@
 //! for:
 //!
 //! - a v0.6 or a packed operation is refused by the field that gives it away, unless that field is empty;
-//! - a field that we do not carry but that has a meaning (`paymasterSignature`, `authorization`) is refused, unless
-//!   it is empty;
+//! - a field that we do not carry but that has a meaning (`authorization`) is refused, unless it is empty;
 //! - a field whose name differs from a known one only by case or underscores is refused, because it would be read as
 //!   absent, and an absent limit is zero;
 //! - a field that appears twice is refused;
 //! - every other unknown field is ignored: clients spread answers of theirs and ours into the operation.
+//!
+//! The paymaster signature of EntryPoint v0.9 may stand at the end of `paymasterData`, as on chain, or in a field
+//! `paymasterSignature` of its own. Both are read as the same operation.
 //!
 //! Paymaster limits without a `paymaster` are ignored: they ask for something that the packed form cannot hold.
 //!
@@ -22,6 +24,7 @@
 use alloy_primitives::{Address, Bytes, U256, hex};
 use serde::de::{Deserialize, Deserializer, Error as _};
 
+use crate::hash::PAYMASTER_SIGNATURE_MAGIC;
 use crate::raw_json::{OPERATION_FIELDS, RawObject, RawValue};
 use crate::user_operation::{EIP7702_MARKER, Eip7702Auth, Factory, PaymasterFields, UserOperation};
 
@@ -29,9 +32,8 @@ use crate::user_operation::{EIP7702_MARKER, Eip7702Auth, Factory, PaymasterField
 const V06_FIELDS: [&str; 2] = ["initCode", "paymasterAndData"];
 
 /// Fields that have a meaning which is not carried here, and what to do instead.
-const REFUSED_FIELDS: [(&str, &str); 4] = [
+const REFUSED_FIELDS: [(&str, &str); 3] = [
     ("authorization", "send it as `eip7702Auth`"),
-    ("paymasterSignature", "a paymaster signature apart from paymasterData is not supported"),
     ("accountGasLimits", "send the unpacked fields of ERC-7769"),
     ("gasFees", "send the unpacked fields of ERC-7769"),
 ];
@@ -225,7 +227,7 @@ fn read_factory(fields: &Fields<'_>) -> Result<Option<Factory>, ParseError> {
 }
 
 fn read_paymaster(fields: &Fields<'_>) -> Result<Option<PaymasterFields>, ParseError> {
-    let data = fields.bytes("paymasterData")?.unwrap_or_default();
+    let data = read_paymaster_data(fields)?;
     let verification_gas_limit = fields.u128_or_zero("paymasterVerificationGasLimit")?;
     let post_op_gas_limit = fields.u128_or_zero("paymasterPostOpGasLimit")?;
     match fields.address("paymaster")? {
@@ -235,6 +237,25 @@ fn read_paymaster(fields: &Fields<'_>) -> Result<Option<PaymasterFields>, ParseE
         None if data.is_empty() => Ok(None),
         None => Err(ParseError::Orphan { path: "paymasterData".into(), needs: "paymaster" }),
     }
+}
+
+/// `paymasterData` as it goes on chain, whichever field the paymaster signature stands in.
+fn read_paymaster_data(fields: &Fields<'_>) -> Result<Bytes, ParseError> {
+    const SIGNATURE: &str = "paymasterSignature";
+    let data = fields.bytes("paymasterData")?.unwrap_or_default();
+    let signature = fields.bytes(SIGNATURE)?.unwrap_or_default();
+    if signature.is_empty() {
+        return Ok(data);
+    }
+    if data.ends_with(&PAYMASTER_SIGNATURE_MAGIC) {
+        return Err(ParseError::Refused {
+            path: fields.path(SIGNATURE),
+            instead: "paymasterData ends in a paymaster signature already",
+        });
+    }
+    let length = u16::try_from(signature.len()).map_err(|_| fields.out_of_range(SIGNATURE, 16))?;
+    let suffix = [&length.to_be_bytes()[..], &PAYMASTER_SIGNATURE_MAGIC];
+    Ok([&data[..], &signature, suffix.concat().as_slice()].concat().into())
 }
 
 fn read_eip7702_auth(operation: &RawObject) -> Result<Option<Eip7702Auth>, ParseError> {

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// The fields of an operation that this crate reads.
-pub(crate) const OPERATION_FIELDS: [&str; 16] = [
+pub(crate) const OPERATION_FIELDS: [&str; 17] = [
     "sender",
     "nonce",
     "factory",
@@ -22,6 +22,7 @@ pub(crate) const OPERATION_FIELDS: [&str; 16] = [
     "paymasterVerificationGasLimit",
     "paymasterPostOpGasLimit",
     "paymasterData",
+    "paymasterSignature",
     "signature",
     "eip7702Auth",
 ];

@@ -30,6 +30,9 @@ pub const PAYMASTER_DATA_LEN: usize = 76;
 /// The length of the parallel form's `paymasterData` in bytes: with the signature's length and the magic.
 pub const PARALLEL_PAYMASTER_DATA_LEN: usize = 86;
 
+/// The length of the window in bytes, at the beginning of `paymasterData`.
+pub const WINDOW_LEN: usize = 12;
+
 /// The length of a signature in bytes, as the parallel form states it.
 const SIGNATURE_LEN: [u8; 2] = [0x00, 0x40];
 
@@ -39,7 +42,7 @@ pub const HEADER_LEN: usize = 64;
 /// Times from here on are never signed: EntryPoint v0.9 reads a window as block numbers when both its ends lie above.
 pub const TIME_LIMIT: u64 = 1 << 47;
 
-/// What [`stub_paymaster_data`] holds in place of a signature: the signature of a well-known test key over a fixed
+/// What [`SignatureForm::stub_paymaster_data`] holds in place of a signature: the signature of a well-known test key over a fixed
 /// text, chosen so that no byte is zero. A test makes it again.
 const STUB_SIGNATURE: B512 = b512!(
     "74067f32bdd6b853674483d6adde179341c74382055233d2e31b188523b82ccb6c5a6777e00a0d4aa98a36d1868158430369d45125bafedc318ac5600a2c1414"
@@ -61,6 +64,47 @@ sol! {
     /// What is signed in the parallel form.
     struct ParallelSponsorship {
         bytes32 userOpHash;
+    }
+}
+
+/// In which of the two forms a sponsorship is signed and travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SignatureForm {
+    /// The paymaster signs first, and the account's signature covers the paymaster's. Every EntryPoint.
+    Sequential,
+    /// Neither signature covers the other, so that either may be first. EntryPoint v0.9 alone.
+    Parallel,
+}
+
+impl SignatureForm {
+    /// The digest that the paymaster's key signs.
+    ///
+    /// # Errors
+    /// [`HashError::DelegateUnknown`] when the operation carries the marker and `delegate` is `None`.
+    pub fn digest(
+        self,
+        op: &UserOperation,
+        chain_id: u64,
+        entry_point: Address,
+        header: &PaymasterHeader,
+        delegate: Option<Address>,
+    ) -> Result<B256, HashError> {
+        match self {
+            Self::Sequential => sponsorship_digest(op, chain_id, entry_point, header, delegate),
+            Self::Parallel => {
+                parallel_sponsorship_digest(op, chain_id, entry_point, header, delegate)
+            }
+        }
+    }
+
+    /// The `paymasterData` of a stub answer, as long as the final data and with no more zero bytes
+    /// ([ERC-7677](https://eips.ethereum.org/EIPS/eip-7677#pm_getpaymasterstubdata)).
+    #[must_use]
+    pub fn stub_paymaster_data(self) -> Bytes {
+        match self {
+            Self::Sequential => stub().encode(),
+            Self::Parallel => stub().encode_parallel(),
+        }
     }
 }
 
@@ -116,13 +160,13 @@ impl ValidityWindow {
     }
 
     /// validAfter(6) ‖ validUntil(6). Both are below 2^47, so their upper two bytes are zero and nothing is cut off.
-    fn to_bytes(self) -> [u8; 12] {
+    fn to_bytes(self) -> [u8; WINDOW_LEN] {
         let both = u128::from(self.valid_after) << 48 | u128::from(self.valid_until);
         let [_, _, _, _, bytes @ ..] = both.to_be_bytes();
         bytes
     }
 
-    fn from_bytes(bytes: [u8; 12]) -> Result<Self, WindowError> {
+    fn from_bytes(bytes: [u8; WINDOW_LEN]) -> Result<Self, WindowError> {
         let [a0, a1, a2, a3, a4, a5, u0, u1, u2, u3, u4, u5] = bytes;
         Self::new(
             u64::from_be_bytes([0, 0, a0, a1, a2, a3, a4, a5]),
@@ -158,25 +202,26 @@ impl PaymasterHeader {
         .into()
     }
 
-    /// The paymaster's part of the operation, signed, in the sequential form.
+    /// The paymaster's part of the operation, signed.
     #[must_use]
-    pub fn sign_with(&self, signature: B512) -> PaymasterFields {
-        self.with_data(PaymasterData { window: self.window, signature }.encode())
-    }
-
-    /// The paymaster's part of the operation, signed, in the parallel form.
-    #[must_use]
-    pub fn sign_parallel_with(&self, signature: B512) -> PaymasterFields {
-        self.with_data(PaymasterData { window: self.window, signature }.encode_parallel())
-    }
-
-    fn with_data(&self, data: Bytes) -> PaymasterFields {
+    pub fn sign_with(&self, form: SignatureForm, signature: B512) -> PaymasterFields {
+        let data = PaymasterData { window: self.window, signature };
         PaymasterFields {
             paymaster: self.paymaster,
             verification_gas_limit: self.verification_gas_limit,
             post_op_gas_limit: self.post_op_gas_limit,
-            data,
+            data: match form {
+                SignatureForm::Sequential => data.encode(),
+                SignatureForm::Parallel => data.encode_parallel(),
+            },
         }
+    }
+
+    /// The paymaster's part of the operation before anybody signed: the same fields with a stub in the signature's place.
+    /// In the parallel form the account signs with this.
+    #[must_use]
+    pub fn unsigned(&self, form: SignatureForm) -> PaymasterFields {
+        self.sign_with(form, STUB_SIGNATURE)
     }
 
     /// The header of an operation that carries our paymaster data, in either form.
@@ -188,7 +233,7 @@ impl PaymasterHeader {
             paymaster: fields.paymaster,
             verification_gas_limit: fields.verification_gas_limit,
             post_op_gas_limit: fields.post_op_gas_limit,
-            window: PaymasterData::decode(&fields.data)?.window,
+            window: PaymasterData::decode(&fields.data)?.0.window,
         })
     }
 }
@@ -220,35 +265,30 @@ impl PaymasterData {
         [&self.window.to_bytes(), self.signature.as_slice()].concat().into()
     }
 
-    /// The 86 bytes of the parallel form, for a bundler that takes `paymasterData` as it goes on chain.
+    /// The 86 bytes of the parallel form.
     #[must_use]
     pub fn encode_parallel(&self) -> Bytes {
         [&self.encode(), SIGNATURE_LEN.as_slice(), &PAYMASTER_SIGNATURE_MAGIC].concat().into()
     }
 
-    /// The parallel form for a bundler that takes `paymasterSignature` apart and adds length and magic itself: the 12
-    /// bytes of `paymasterData` and the 64 of the signature.
-    #[must_use]
-    pub fn encode_apart(&self) -> (Bytes, Bytes) {
-        (Bytes::copy_from_slice(&self.window.to_bytes()), self.signature.to_vec().into())
-    }
-
-    /// Reads either form. The signature is not checked; see [`recover_signer`].
+    /// Reads either form, and says which. The signature is not checked; see [`recover_signer`].
     ///
     /// # Errors
     /// [`PaymasterDataError`] for another length or end, or a window that we never sign.
-    pub fn decode(bytes: &[u8]) -> Result<Self, PaymasterDataError> {
+    pub fn decode(bytes: &[u8]) -> Result<(Self, SignatureForm), PaymasterDataError> {
         let length = PaymasterDataError::Length(bytes.len());
-        let sequential = bytes
+        let parallel = bytes
             .strip_suffix(&PAYMASTER_SIGNATURE_MAGIC)
             .and_then(|rest| rest.strip_suffix(&SIGNATURE_LEN))
-            .filter(|_| bytes.len() == PARALLEL_PAYMASTER_DATA_LEN)
-            .unwrap_or(bytes);
-        let (window, signature) = sequential.split_first_chunk::<12>().ok_or(length)?;
-        Ok(Self {
+            .filter(|_| bytes.len() == PARALLEL_PAYMASTER_DATA_LEN);
+        let (signed, form) = parallel
+            .map_or((bytes, SignatureForm::Sequential), |signed| (signed, SignatureForm::Parallel));
+        let (window, signature) = signed.split_first_chunk::<WINDOW_LEN>().ok_or(length)?;
+        let data = Self {
             signature: B512::try_from(signature).map_err(|_| length)?,
             window: ValidityWindow::from_bytes(*window)?,
-        })
+        };
+        Ok((data, form))
     }
 }
 
@@ -268,7 +308,7 @@ pub fn sponsorship_digest(
 ) -> Result<B256, HashError> {
     let mut packed = op.pack();
     packed.initCode = signed_init_code(packed.initCode, delegate)?;
-    packed.paymasterAndData = header.sign_with(B512::ZERO).pack();
+    packed.paymasterAndData = header.sign_with(SignatureForm::Sequential, B512::ZERO).pack();
     packed.signature = Bytes::new();
     let encoded = packed.abi_encode();
     // In front of the struct stands its offset, one word; behind the header stand 64 bytes of signature and the length
@@ -292,8 +332,8 @@ pub fn parallel_sponsorship_digest(
     header: &PaymasterHeader,
     delegate: Option<Address>,
 ) -> Result<B256, HashError> {
-    let unsigned =
-        UserOperation { paymaster: Some(header.sign_parallel_with(B512::ZERO)), ..op.clone() };
+    let paymaster = Some(header.unsigned(SignatureForm::Parallel));
+    let unsigned = UserOperation { paymaster, ..op.clone() };
     let hash = user_op_hash(&unsigned, EntryPointVersion::V09, entry_point, chain_id, delegate)?;
     let sponsorship = ParallelSponsorship { userOpHash: hash };
     Ok(sponsorship.eip712_signing_hash(&domain(chain_id, header.paymaster)))
@@ -315,15 +355,13 @@ pub fn recover_signer(digest: B256, signature: &B512) -> Option<Address> {
     Signature::from_erc2098(signature.as_slice()).recover_address_from_prehash(&digest).ok()
 }
 
-/// The `paymasterData` of a stub answer: as long as the final data, and with fewer zero bytes than any of ours can
-/// have, so that what a bundler estimates with it covers the final one
-/// ([ERC-7677](https://eips.ethereum.org/EIPS/eip-7677#pm_getpaymasterstubdata)).
+/// What stands in a stub answer: as long as the final data, and with fewer zero bytes than any of ours can have, so that
+/// what a bundler estimates with it covers the final one.
 ///
 /// Its window is open at every time a chain can have, because simulations check it; so `validAfter` keeps the two
 /// zero bytes that every past time has. Its signature is a well-formed one that recovers to nobody in particular:
 /// on chain it is refused as wrong, by the path that a right one takes.
-#[must_use]
-pub fn stub_paymaster_data() -> Bytes {
+const fn stub() -> PaymasterData {
     let window = ValidityWindow { valid_after: STUB_VALID_AFTER, valid_until: STUB_VALID_UNTIL };
-    PaymasterData { window, signature: STUB_SIGNATURE }.encode()
+    PaymasterData { window, signature: STUB_SIGNATURE }
 }

@@ -69,8 +69,17 @@ pub struct PaymasterFields {
     pub verification_gas_limit: u128,
     /// Gas for its call after the operation.
     pub post_op_gas_limit: u128,
-    /// What follows in `paymasterAndData`.
+    /// What follows in `paymasterAndData`, with the paymaster signature of v0.9 at its end where there is one.
     pub data: Bytes,
+}
+
+/// How a bundler takes the paymaster signature of EntryPoint v0.9. There is no standard for it yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PaymasterSignatureField {
+    /// At the end of `paymasterData`, as on chain: `signature ‖ uint16 length ‖ magic`.
+    Inline,
+    /// In a field `paymasterSignature` of its own; the bundler adds length and magic.
+    Apart,
 }
 
 /// An EIP-7702 authorisation as clients send it

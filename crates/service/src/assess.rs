@@ -13,25 +13,30 @@ use domain::ledger::sponsorship::GrantRefusal;
 use domain::{AccountId, Gas, Points, Slot, TenantId};
 use erc4337::UserOperation;
 use erc4337::gas::required_pre_verification_gas;
+use erc4337::sponsorship::SignatureForm;
 use erc4337::user_operation::delegate_of_code;
 use store::Keyed;
 use store::funds::{Direction, FundsOutcome, MoveFunds};
 use store::wallets::Wallet;
 
-use crate::chains::{Chain, Paymaster};
+use crate::chains::Chain;
 use crate::clock::wall_seconds;
 use crate::identity::{Caller, Reach};
+use crate::sponsor::Prepared;
 use crate::{Refusal, Service, ServiceError};
 
 impl Service {
-    /// The account that pays for a sender, if the caller may reserve its points.
+    /// The account that pays for a sender, if the caller may reserve its points. In the parallel form
+    /// the account's own signature is the proof that a key alone is not, and it is checked before
+    /// anything is reserved.
     pub(crate) async fn payer(
         &self,
         caller: &Caller,
         chain: &Chain,
         sender: Address,
+        form: SignatureForm,
     ) -> Result<AccountId, ServiceError> {
-        if caller.reach == Reach::NoAccount {
+        if caller.reach == Reach::NoAccount && form == SignatureForm::Sequential {
             return Err(Refusal::UserProofRequired.into());
         }
         let wallet = Wallet { chain: chain.id, address: sender };
@@ -124,11 +129,10 @@ impl Service {
     /// Refuses an operation that could cost more than it honestly needs.
     pub(crate) async fn refuse_if_out_of_bounds(
         &self,
-        chain: &Chain,
-        paymaster: &Paymaster,
+        prepared: &Prepared<'_>,
         head: &Header,
-        operation: &UserOperation,
     ) -> Result<(), ServiceError> {
+        let Prepared { chain, paymaster, operation, .. } = prepared;
         let (estimate, tip, counted) = tokio::join!(
             chain.bundler.estimate(operation, paymaster.entry_point),
             chain.node.max_priority_fee_per_gas(),

@@ -1,5 +1,6 @@
 //! The chains, EntryPoints and paymasters that are served.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use alloy_primitives::Address;
@@ -8,10 +9,11 @@ use chain::bundler::Bundler;
 use chain::node::Node;
 use domain::{ChainId, TenantId};
 use erc4337::gas::CalldataPrice;
-use erc4337::{EntryPointVersion, entry_point};
+use erc4337::sponsorship::SignatureForm;
+use erc4337::{EntryPointVersion, UserOperation, entry_point};
 use signer::LocalSigner;
 
-use crate::{FixedPrice, Refusal, Service};
+use crate::{FixedPrice, Refusal, Service, ServiceError};
 
 /// One chain that is served.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub struct Chain {
     pub price: FixedPrice,
     /// What calldata costs there.
     pub calldata_price: CalldataPrice,
+    /// The contracts that a sender may have delegated to by EIP-7702.
+    pub delegates: BTreeSet<Address>,
     /// The paymasters on it.
     pub paymasters: Vec<Paymaster>,
 }
@@ -45,8 +49,9 @@ pub struct Paymaster {
     pub entry_point: Address,
     /// That EntryPoint's rules.
     pub version: EntryPointVersion,
-    /// Who signs for it; `None` in a worker, which signs nothing and should hold no key.
-    pub signer: Option<Arc<LocalSigner>>,
+    /// Who may sign for it, the one that does unless an operator chose another first; empty in a
+    /// worker, which signs nothing and should hold no key.
+    pub signers: Vec<Arc<LocalSigner>>,
 }
 
 impl Chain {
@@ -73,6 +78,49 @@ impl Chain {
             return Err(Refusal::UnknownEntryPoint(entry_point));
         }
         served.find(|p| p.tenant == tenant).ok_or(Refusal::NoPaymaster(entry_point))
+    }
+}
+
+impl Paymaster {
+    /// Refuses the parallel form where the EntryPoint's hash covers the paymaster's signature.
+    pub(crate) const fn refuse_unless_signs(&self, form: SignatureForm) -> Result<(), Refusal> {
+        match (form, self.version) {
+            (SignatureForm::Sequential, _) | (SignatureForm::Parallel, EntryPointVersion::V09) => {
+                Ok(())
+            }
+            (SignatureForm::Parallel, EntryPointVersion::V07 | EntryPointVersion::V08) => {
+                Err(Refusal::ParallelUnsupported)
+            }
+        }
+    }
+}
+
+impl Chain {
+    /// The delegate that the sender will have when the operation runs
+    /// ([EIP-7702](https://eips.ethereum.org/EIPS/eip-7702)); `None` for a sender that has none.
+    ///
+    /// With the marker the digest binds that delegate, so that no other can run. Without it nothing
+    /// does, so the one that the code designates now must be allowed as well.
+    pub(crate) async fn delegate(
+        &self,
+        operation: &UserOperation,
+    ) -> Result<Option<Address>, ServiceError> {
+        let authorised = operation.eip7702_auth.as_ref().map(|authorised| authorised.address);
+        let current = if authorised.is_some() && operation.has_eip7702_marker() {
+            None
+        } else {
+            self.node.delegate_of(operation.sender).await.map_err(ServiceError::Node)?
+        };
+        if let Some(unknown) =
+            [authorised, current].into_iter().flatten().find(|one| !self.delegates.contains(one))
+        {
+            return Err(Refusal::DelegateNotAllowed(unknown).into());
+        }
+        let effective = operation.effective_delegate(current);
+        if effective.is_none() && operation.has_eip7702_marker() {
+            return Err(Refusal::DelegateUnknown.into());
+        }
+        Ok(effective)
     }
 }
 

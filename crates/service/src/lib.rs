@@ -6,6 +6,7 @@
 //! | [`identity`] | who asks, and whose points they may reserve |
 //! | [`chains`] | the chains, EntryPoints and paymasters that are served |
 //! | [`sponsor`] | a signature for an operation, backed by points |
+//! | [`signing_phase`] | the same where the account signs first (EntryPoint v0.9) |
 //! | [`stub`] | what a client estimates with, before there is a signature |
 //! | [`quote`] | what an operation would cost, and whether it would be sponsored |
 //! | [`relay`] | the pass-through to the chain's bundler |
@@ -25,6 +26,7 @@ pub mod quote;
 pub mod refusal;
 pub mod relay;
 pub mod release;
+pub mod signing_phase;
 pub mod sponsor;
 pub mod stub;
 pub mod worker;

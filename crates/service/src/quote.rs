@@ -1,14 +1,16 @@
 //! What an operation would cost, and whether it would be sponsored: no reservation, no signature.
 
+use chain::node::Header;
 use domain::ledger::sponsorship::GrantRefusal;
 use domain::{Points, Quote, Wei};
+use erc4337::sponsorship::SignatureForm;
 
 use crate::identity::Caller;
-use crate::sponsor::SponsorRequest;
+use crate::sponsor::{Prepared, SponsorRequest};
 use crate::{Refusal, Service, ServiceError};
 
 /// The answer to "what if".
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct DryRun {
     /// What the operation could cost at most; `None` where it is refused before that is known.
     pub max_cost: Option<Wei>,
@@ -29,9 +31,10 @@ impl Service {
         &self,
         caller: &Caller,
         request: SponsorRequest,
+        form: SignatureForm,
     ) -> Result<DryRun, ServiceError> {
-        let mut run = DryRun { max_cost: None, points: None, quote: None, refusal: None };
-        match self.dry_run_into(&mut run, caller, request).await {
+        let mut run = DryRun::default();
+        match self.dry_run_into(&mut run, caller, request, form).await {
             Ok(()) => Ok(run),
             Err(ServiceError::Refused(refusal)) => {
                 run.refusal = Some(refusal);
@@ -46,12 +49,21 @@ impl Service {
         run: &mut DryRun,
         caller: &Caller,
         request: SponsorRequest,
+        form: SignatureForm,
     ) -> Result<(), ServiceError> {
-        let prepared = self.prepare(caller, request).await?;
+        let prepared = self.prepare(caller, request, form).await?;
+        self.weigh(run, caller, &prepared).await.map(drop)
+    }
+
+    /// Everything that a sponsorship would be refused for, at the head that it answers.
+    pub(crate) async fn weigh(
+        &self,
+        run: &mut DryRun,
+        caller: &Caller,
+        prepared: &Prepared<'_>,
+    ) -> Result<Header, ServiceError> {
         run.max_cost = Some(prepared.max_cost);
-        self.refuse_unless_followed(prepared.chain).await?;
-        self.refuse_if_landed(caller.tenant, &prepared.slot).await?;
-        let head = self.fresh_head(prepared.chain).await?;
+        let head = self.ready_to_sign(caller, prepared, None).await?;
         let open =
             self.store.open_sponsorship(caller.tenant, prepared.account, &prepared.slot).await?;
         let (quote, reserved) = open.map_or_else(
@@ -62,8 +74,7 @@ impl Service {
         let points = priced.map_err(Refusal::from)?;
         run.points = Some(points);
         run.quote = Some(quote);
-        let (chain, paymaster) = (prepared.chain, prepared.paymaster);
-        self.refuse_if_out_of_bounds(chain, paymaster, &head, &prepared.operation).await?;
+        self.refuse_if_out_of_bounds(prepared, &head).await?;
         let balances = self.store.balances(caller.tenant, prepared.account).await?;
         let available = balances.map_or(Points::ZERO, |found| found.balances.available);
         let needed = points.saturating_sub(reserved);
@@ -71,6 +82,6 @@ impl Service {
             let refusal = GrantRefusal::InsufficientPoints { available, needed };
             return Err(Refusal::from(refusal).into());
         }
-        Ok(())
+        Ok(head)
     }
 }

@@ -84,6 +84,34 @@ pub enum Refusal {
     /// The operation carries the EIP-7702 marker and nothing says which delegate.
     #[error("the operation delegates by EIP-7702, but names no delegate and its sender has none")]
     DelegateUnknown,
+    /// The sender delegates to a contract that nobody allowed.
+    #[error(
+        "the operation's sender delegates by EIP-7702 to {0}, which is not among the delegates allowed here"
+    )]
+    DelegateNotAllowed(Address),
+    /// The sender has another delegate than when the operation was sponsored.
+    #[error(
+        "the operation's sender delegates to another contract than when it was sponsored; sponsor it again as it is now"
+    )]
+    DelegateChanged,
+    /// Before v0.9 the account's signature covers the paymaster's.
+    #[error("signing phases need EntryPoint v0.9; leave context.signingPhase out")]
+    ParallelUnsupported,
+    /// The operation does not carry what a commit answered.
+    #[error(
+        "the operation does not carry the paymaster fields of a commit; ask with signingPhase commit first, and let the account sign with its answer"
+    )]
+    NotCommitted,
+    /// The window that the account signed is over soon, or longer than any that is given.
+    #[error(
+        "the operation was committed until {valid_until}, and the chain's head is at {head}; commit again, and let the account sign anew"
+    )]
+    CommitExpired {
+        /// The end of the window, seconds.
+        valid_until: u64,
+        /// The head's time, seconds.
+        head: u64,
+    },
     /// The ledger's rules.
     #[error(transparent)]
     Grant(#[from] GrantRefusal),
@@ -134,6 +162,11 @@ impl Refusal {
             Self::Bounds(BoundsRefusal::BelowBaseFee { .. }) => "fee_below_base_fee",
             Self::SimulationFailed(_) => "simulation_failed",
             Self::DelegateUnknown => "delegate_unknown",
+            Self::DelegateNotAllowed(_) => "delegate_not_allowed",
+            Self::DelegateChanged => "delegate_changed",
+            Self::ParallelUnsupported => "signing_phase_unsupported",
+            Self::NotCommitted => "not_committed",
+            Self::CommitExpired { .. } => "commit_expired",
             Self::Grant(GrantRefusal::InsufficientPoints { .. }) => "insufficient_points",
             Self::Grant(GrantRefusal::NonceUsed) => "nonce_used",
             Self::Grant(GrantRefusal::Closing) => "closing",
@@ -173,6 +206,11 @@ impl Refusal {
             | Self::Bounds(BoundsRefusal::TooHigh { .. })
             | Self::SimulationFailed(_)
             | Self::DelegateUnknown
+            | Self::DelegateNotAllowed(_)
+            | Self::DelegateChanged
+            | Self::ParallelUnsupported
+            | Self::NotCommitted
+            | Self::CommitExpired { .. }
             | Self::Grant(
                 GrantRefusal::NonceUsed
                 | GrantRefusal::TooManyGrants

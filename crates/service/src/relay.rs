@@ -3,13 +3,12 @@
 use alloy_primitives::{Address, B512};
 use domain::{ChainId, Slot, window};
 use erc4337::UserOperation;
-use erc4337::sponsorship::{PaymasterData, PaymasterHeader, sponsorship_digest};
-use serde_json::Value;
+use erc4337::sponsorship::{PaymasterData, PaymasterHeader, SignatureForm};
+use serde_json::{Value, json};
 use store::wallets::Wallet;
 
 use crate::chains::Chain;
 use crate::identity::Caller;
-use crate::sponsor::delegate;
 use crate::{Refusal, Service, ServiceError};
 
 /// Methods that tell nothing about an account and change nothing: passed on as they are.
@@ -67,8 +66,16 @@ impl Service {
         operation: &UserOperation,
         params: Value,
     ) -> Result<Value, ServiceError> {
-        self.refuse_unless_granted(caller, chain, entry_point, operation).await?;
+        let form = self.refuse_unless_granted(caller, chain, entry_point, operation).await?;
         let method = "eth_sendUserOperation";
+        let params = match form {
+            SignatureForm::Sequential => params,
+            // Bundlers differ in where they look for the paymaster's signature.
+            SignatureForm::Parallel => {
+                let operation = operation.for_bundler(chain.bundler.signature_field());
+                json!([operation, entry_point.to_checksum(None)])
+            }
+        };
         chain.bundler.forward(method, params).await.map_err(ServiceError::Bundler)
     }
 
@@ -78,7 +85,7 @@ impl Service {
         chain: &Chain,
         entry_point: Address,
         operation: &UserOperation,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<SignatureForm, ServiceError> {
         chain.paymaster(caller.tenant, entry_point)?;
         let wallet = Wallet { chain: chain.id, address: operation.sender };
         let account = self.store.wallet_account(caller.tenant, wallet).await?;
@@ -97,18 +104,23 @@ impl Service {
         }
         let fields = operation.paymaster.as_ref().ok_or(Refusal::NotSponsored)?;
         let header = PaymasterHeader::of(fields).map_err(|_| Refusal::OperationChanged)?;
-        let data = PaymasterData::decode(&fields.data).map_err(|_| Refusal::OperationChanged)?;
-        let delegate = delegate(chain, operation).await?;
-        let digest = sponsorship_digest(operation, chain.id.0, entry_point, &header, delegate)
+        let (data, form) =
+            PaymasterData::decode(&fields.data).map_err(|_| Refusal::OperationChanged)?;
+        let delegate = chain.delegate(operation).await?;
+        let digest = form
+            .digest(operation, chain.id.0, entry_point, &header, delegate)
             .map_err(|_| Refusal::DelegateUnknown)?;
         let granted = grants
             .iter()
             .find(|grant| grant.digest == digest && B512::from(grant.signature) == data.signature);
         let granted = granted.ok_or(Refusal::OperationChanged)?;
+        if granted.delegate != delegate {
+            return Err(Refusal::DelegateChanged.into());
+        }
         let head = chain.node.head().await.map_err(ServiceError::Node)?;
         if window::is_past(granted.valid_until, head.timestamp) {
             return Err(Refusal::NotSponsored.into());
         }
-        Ok(())
+        Ok(form)
     }
 }

@@ -5,14 +5,16 @@
 //! then is there an answer. A repeat of the same request finds the grant and gives the same answer.
 
 use alloy_primitives::{Address, B256, B512};
+use chain::node::Header;
 use domain::bounds::Bounds;
 use domain::chain_fact::ChainTime;
 use domain::ledger::sponsorship::GrantRequest;
 use domain::{AccountId, ChainId, Gas, Quote, Slot, Wei, window};
 use erc4337::UserOperation;
 use erc4337::gas::max_cost;
-use erc4337::sponsorship::{PaymasterHeader, ValidityWindow, sponsorship_digest};
+use erc4337::sponsorship::{PaymasterHeader, SignatureForm, ValidityWindow};
 use erc4337::user_operation::PaymasterFields;
+use signer::LocalSigner;
 use store::Keyed;
 use store::sponsorships::{CommittedGrant, GrantAnswer, GrantCommand, PaymasterGas};
 
@@ -64,10 +66,10 @@ pub(crate) struct Prepared<'a> {
     pub(crate) account: AccountId,
     pub(crate) slot: Slot,
     pub(crate) operation: UserOperation,
+    pub(crate) form: SignatureForm,
     pub(crate) gas: PaymasterGas,
     pub(crate) delegate: Option<Address>,
     pub(crate) max_cost: Wei,
-    pub(crate) request_hash: B256,
 }
 
 impl Service {
@@ -82,36 +84,36 @@ impl Service {
         request: SponsorRequest,
     ) -> Result<Sponsored, ServiceError> {
         let keyed = request.keyed.clone();
-        if let Some(keyed) = &keyed
-            && let Some(grant) = self.store.keyed_grant(caller.tenant, keyed).await?
-        {
-            // Before anything else is asked: a replay is the same whatever has changed since.
-            return sponsored(grant, true);
+        if let Some(given) = self.replay(caller, keyed.as_ref()).await? {
+            return Ok(given);
         }
-        let prepared = self.prepare(caller, request).await?;
-        if let Some(keyed) = &keyed
-            && self.store.is_key_reused(caller.tenant, prepared.account, keyed).await?
-        {
-            return Err(Refusal::KeyReused.into());
-        }
-        self.refuse_unless_followed(prepared.chain).await?;
-        self.refuse_if_landed(caller.tenant, &prepared.slot).await?;
-        let head = self.fresh_head(prepared.chain).await?;
+        let form = SignatureForm::Sequential;
+        let prepared = self.prepare(caller, request, form).await?;
+        // The digest with one fixed window: the same for every repeat of the request, whatever the
+        // window, price, signature or time.
+        let request_hash = prepared.digest(ChainTime(1))?;
+        let head = self.ready_to_sign(caller, &prepared, keyed.as_ref()).await?;
         if keyed.is_none()
-            && let Some(grant) = self.repeat(caller, &prepared, head.timestamp).await?
+            && let Some(given) =
+                self.repeat(caller, &prepared, request_hash, head.timestamp).await?
         {
-            return sponsored(grant, true);
+            return Ok(given);
         }
-        let operation = &prepared.operation;
-        self.refuse_if_out_of_bounds(prepared.chain, prepared.paymaster, &head, operation).await?;
-        let valid_until =
-            window::valid_until(head.timestamp, self.settings.validity_seconds).map_err(|_| {
-                Refusal::StaleHead { chain: prepared.chain.id, seconds: head.timestamp.0 }
-            })?;
-        let quote = Self::quote_at(prepared.chain, head.number);
-        let answer =
-            self.commit_grant(caller, &prepared, keyed, valid_until, head.timestamp, quote);
-        answered(answer.await?)
+        self.refuse_if_out_of_bounds(&prepared, &head).await?;
+        let valid_until = self.valid_until(prepared.chain, head.timestamp)?;
+        self.commit_grant(caller, &prepared, keyed, request_hash, valid_until, &head).await
+    }
+
+    /// What was given before under the same key. Before anything else is asked: a replay is the same
+    /// whatever has changed since.
+    pub(crate) async fn replay(
+        &self,
+        caller: &Caller,
+        keyed: Option<&Keyed>,
+    ) -> Result<Option<Sponsored>, ServiceError> {
+        let Some(keyed) = keyed else { return Ok(None) };
+        let grant = self.store.keyed_grant(caller.tenant, keyed).await?;
+        grant.map(|grant| sponsored(grant, true)).transpose()
     }
 
     /// Fixes everything about an operation that does not depend on the moment.
@@ -119,10 +121,12 @@ impl Service {
         &self,
         caller: &Caller,
         request: SponsorRequest,
+        form: SignatureForm,
     ) -> Result<Prepared<'_>, ServiceError> {
         let SponsorRequest { chain_id, entry_point, mut operation, .. } = request;
         let chain = self.chain(chain_id)?;
         let paymaster = chain.paymaster(caller.tenant, entry_point)?;
+        paymaster.refuse_unless_signs(form)?;
         if operation.has_no_gas_limits() {
             return Err(Refusal::GasNotEstimated.into());
         }
@@ -131,39 +135,51 @@ impl Service {
         if length > MOST_SIGNATURE_BYTES {
             return Err(Refusal::SignatureTooLong { length, most: MOST_SIGNATURE_BYTES }.into());
         }
-        let account = self.payer(caller, chain, operation.sender).await?;
+        let account = self.payer(caller, chain, operation.sender, form).await?;
         let gas = paymaster_gas(operation.paymaster.as_ref(), &self.settings.bounds)?;
-        let delegate = delegate(chain, &operation).await?;
+        let delegate = chain.delegate(&operation).await?;
         operation.paymaster = Some(PaymasterFields {
             paymaster: paymaster.address,
             verification_gas_limit: gas.verification.0,
             post_op_gas_limit: gas.post_op.0,
-            data: erc4337::sponsorship::stub_paymaster_data(),
+            data: form.stub_paymaster_data(),
         });
         let cost = max_cost(&operation).map_err(|_| Refusal::GasOutOfRange)?;
-        // The digest with one fixed window: the same for every repeat of the request, whatever the
-        // window, price, signature or time.
-        let header = header(paymaster.address, gas, 1)?;
-        let request_hash =
-            sponsorship_digest(&operation, chain.id.0, entry_point, &header, delegate)
-                .map_err(|_| Refusal::DelegateUnknown)?;
         let slot = Slot {
             chain_id: chain.id,
             entry_point,
             sender: operation.sender,
             nonce: operation.nonce,
         };
-        Ok(Prepared {
-            chain,
-            paymaster,
-            account,
-            slot,
-            operation,
-            gas,
-            delegate,
-            max_cost: Wei(cost),
-            request_hash,
-        })
+        let max_cost = Wei(cost);
+        Ok(Prepared { chain, paymaster, account, slot, operation, form, gas, delegate, max_cost })
+    }
+
+    /// The chain's head, where nothing but the operation itself can stand against a signature.
+    pub(crate) async fn ready_to_sign(
+        &self,
+        caller: &Caller,
+        prepared: &Prepared<'_>,
+        keyed: Option<&Keyed>,
+    ) -> Result<Header, ServiceError> {
+        if let Some(keyed) = keyed
+            && self.store.is_key_reused(caller.tenant, prepared.account, keyed).await?
+        {
+            return Err(Refusal::KeyReused.into());
+        }
+        self.refuse_unless_followed(prepared.chain).await?;
+        self.refuse_if_landed(caller.tenant, &prepared.slot).await?;
+        self.fresh_head(prepared.chain).await
+    }
+
+    /// The end of the window of what is signed now.
+    pub(crate) fn valid_until(
+        &self,
+        chain: &Chain,
+        head: ChainTime,
+    ) -> Result<ChainTime, ServiceError> {
+        window::valid_until(head, self.settings.validity_seconds)
+            .map_err(|_| Refusal::StaleHead { chain: chain.id, seconds: head.0 }.into())
     }
 
     /// The price of gas, as of a block.
@@ -179,40 +195,39 @@ impl Service {
 
     /// A grant of the same request with enough of its window left, to spare the work of making one
     /// that the ledger would not take.
-    async fn repeat(
+    pub(crate) async fn repeat(
         &self,
         caller: &Caller,
         prepared: &Prepared<'_>,
+        request_hash: B256,
         head: ChainTime,
-    ) -> Result<Option<CommittedGrant>, ServiceError> {
+    ) -> Result<Option<Sponsored>, ServiceError> {
         let open =
             self.store.open_sponsorship(caller.tenant, prepared.account, &prepared.slot).await?;
         let Some(open) = open.filter(|open| !open.reservation.closing) else { return Ok(None) };
         let repeated = open.reservation.grants.iter().rposition(|grant| {
-            grant.request_hash == prepared.request_hash
-                && window::is_reusable(grant.valid_until, head)
+            grant.request_hash == request_hash && window::is_reusable(grant.valid_until, head)
         });
-        Ok(repeated.and_then(|index| open.grants.into_iter().nth(index)))
+        let grant = repeated.and_then(|index| open.grants.into_iter().nth(index));
+        grant.map(|grant| sponsored(grant, true)).transpose()
     }
 
-    async fn commit_grant(
+    /// Signs into the seal, and commits the reservation with the grant.
+    pub(crate) async fn commit_grant(
         &self,
         caller: &Caller,
         prepared: &Prepared<'_>,
         keyed: Option<Keyed>,
+        request_hash: B256,
         valid_until: ChainTime,
-        head: ChainTime,
-        quote: Quote,
-    ) -> Result<GrantAnswer, ServiceError> {
-        let Prepared { chain, paymaster, operation, gas, delegate, slot, .. } = prepared;
-        let entry_point = paymaster.entry_point;
-        let header = header(paymaster.address, *gas, valid_until.0)?;
-        let digest = sponsorship_digest(operation, chain.id.0, entry_point, &header, *delegate)
-            .map_err(|_| Refusal::DelegateUnknown)?;
-        let signer = paymaster.signer.as_ref().ok_or(ServiceError::NoSigner)?;
-        let signature = signer.sign(digest)?;
+        head: &Header,
+    ) -> Result<Sponsored, ServiceError> {
+        let Prepared { chain, paymaster, operation, form, gas, delegate, slot, .. } = prepared;
+        let digest = prepared.digest(valid_until)?;
+        let signature = self.signer(chain.id, paymaster).await?.sign(digest)?;
+        let header = prepared.header(valid_until)?;
         let user_op_hash = signature
-            .user_op_hash(operation, &header, paymaster.version, slot, *delegate)
+            .user_op_hash(operation, &header, *form, paymaster.version, slot, *delegate)
             .map_err(|_| Refusal::DelegateUnknown)?;
         let command = GrantCommand {
             tenant: caller.tenant,
@@ -221,12 +236,13 @@ impl Service {
             slot: *slot,
             paymaster: paymaster.address,
             request: GrantRequest {
-                request_hash: prepared.request_hash,
+                request_hash,
                 max_cost: prepared.max_cost,
-                quote,
+                quote: Self::quote_at(chain, head.number),
                 valid_until,
-                head,
+                head: head.timestamp,
             },
+            form: *form,
             digest,
             signature: &signature,
             user_op_hash,
@@ -234,7 +250,36 @@ impl Service {
             delegate: *delegate,
             keyed,
         };
-        Ok(self.store.grant(&command).await?)
+        answered(self.store.grant(&command).await?)
+    }
+
+    /// The key that signs for a paymaster now.
+    async fn signer<'a>(
+        &self,
+        chain: ChainId,
+        paymaster: &'a Paymaster,
+    ) -> Result<&'a LocalSigner, ServiceError> {
+        let chosen = self.store.active_signer(chain, paymaster.address).await?;
+        let found = match chosen {
+            Some(chosen) => paymaster.signers.iter().find(|signer| signer.address() == chosen),
+            None => paymaster.signers.first(),
+        };
+        found.map(AsRef::as_ref).ok_or(ServiceError::NoSigner(chosen))
+    }
+}
+
+impl Prepared<'_> {
+    pub(crate) fn header(&self, valid_until: ChainTime) -> Result<PaymasterHeader, Refusal> {
+        header(self.paymaster.address, self.gas, valid_until)
+    }
+
+    /// What the paymaster's key signs for a window that ends then.
+    pub(crate) fn digest(&self, valid_until: ChainTime) -> Result<B256, Refusal> {
+        let header = self.header(valid_until)?;
+        let Slot { chain_id, entry_point, .. } = self.slot;
+        self.form
+            .digest(&self.operation, chain_id.0, entry_point, &header, self.delegate)
+            .map_err(|_| Refusal::DelegateUnknown)
     }
 }
 
@@ -250,17 +295,17 @@ fn answered(answer: GrantAnswer) -> Result<Sponsored, ServiceError> {
 }
 
 fn sponsored(grant: CommittedGrant, replayed: bool) -> Result<Sponsored, ServiceError> {
-    let header = header(grant.paymaster, grant.paymaster_gas, grant.valid_until.0)?;
-    let paymaster = header.sign_with(B512::from(grant.signature));
+    let header = header(grant.paymaster, grant.paymaster_gas, grant.valid_until)?;
+    let paymaster = header.sign_with(grant.form, B512::from(grant.signature));
     Ok(Sponsored { grant, paymaster, replayed })
 }
 
 fn header(
     paymaster: Address,
     gas: PaymasterGas,
-    valid_until: u64,
+    valid_until: ChainTime,
 ) -> Result<PaymasterHeader, Refusal> {
-    let window = ValidityWindow::new(0, valid_until).map_err(|_| Refusal::GasOutOfRange)?;
+    let window = ValidityWindow::new(0, valid_until.0).map_err(|_| Refusal::GasOutOfRange)?;
     Ok(PaymasterHeader {
         paymaster,
         verification_gas_limit: gas.verification.0,
@@ -297,20 +342,4 @@ fn paymaster_gas(
         )?,
         post_op: within("paymasterPostOpGasLimit", post_op, Gas(0), MOST_POST_OP_GAS)?,
     })
-}
-
-/// The delegate that the digest binds, for an operation with the EIP-7702 marker.
-pub(crate) async fn delegate(
-    chain: &Chain,
-    operation: &UserOperation,
-) -> Result<Option<Address>, ServiceError> {
-    if !operation.has_eip7702_marker() {
-        return Ok(None);
-    }
-    let current = match operation.eip7702_auth {
-        Some(_) => None,
-        None => chain.node.delegate_of(operation.sender).await.map_err(ServiceError::Node)?,
-    };
-    let effective = operation.effective_delegate(current).ok_or(Refusal::DelegateUnknown)?;
-    Ok(Some(effective))
 }

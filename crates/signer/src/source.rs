@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use alloy::signers::local::PrivateKeySigner;
 use zeroize::Zeroizing;
 
-use crate::{LocalSigner, Secret};
+use crate::{LocalSigner, Secret, TransactionSigner};
 
 /// The most bytes that a key or keystore file may have. A keystore has about 500; the limit is there so that a path
 /// to a device or a log file is refused instead of read.
@@ -64,16 +64,29 @@ pub enum LoadError {
 }
 
 impl SignerSource {
-    /// Loads the key. Reading and decrypting block the thread, a keystore for about a second: call it at start.
+    /// Loads the key to sign sponsorships. Reading and decrypting block the thread, a keystore for about a second:
+    /// call it at start.
     ///
     /// # Errors
     /// [`LoadError`], which names the file and never its content.
     pub fn load(&self) -> Result<LocalSigner, LoadError> {
+        self.key().map(LocalSigner::new)
+    }
+
+    /// Loads the key to sign transactions, as an operator's command does and the service never. Blocks like
+    /// [`Self::load`].
+    ///
+    /// # Errors
+    /// [`LoadError`], which names the file and never its content.
+    pub fn load_for_transactions(&self) -> Result<TransactionSigner, LoadError> {
+        self.key().map(TransactionSigner::new)
+    }
+
+    fn key(&self) -> Result<PrivateKeySigner, LoadError> {
         match self {
             Self::Keystore { path, password } => {
                 read_limited(path)?;
                 PrivateKeySigner::decrypt_keystore(path, password.expose())
-                    .map(LocalSigner::new)
                     .map_err(|_| LoadError::Locked { path: path.clone() })
             }
             Self::KeyFile { path } => parse_key(&read_limited(path)?),
@@ -82,9 +95,9 @@ impl SignerSource {
     }
 }
 
-fn parse_key(text: &str) -> Result<LocalSigner, LoadError> {
+fn parse_key(text: &str) -> Result<PrivateKeySigner, LoadError> {
     // The parser's error would quote a digit of the key.
-    text.trim().parse().map(LocalSigner::new).map_err(|_| LoadError::NotAKey)
+    text.trim().parse().map_err(|_| LoadError::NotAKey)
 }
 
 fn read_limited(path: &Path) -> Result<Zeroizing<String>, LoadError> {

@@ -120,7 +120,8 @@ pub(crate) fn connect(chain: &config::Chain) -> Result<(Node, Bundler), WiringEr
     let deadline = Duration::from_millis(chain.rpc_deadline_millis);
     let urls = |cause| WiringError::Urls { chain: chain.id, cause };
     let node = Node::connect(&chain.rpc_urls, deadline).map_err(urls)?;
-    let bundler = Bundler::connect(&chain.bundler_urls, deadline).map_err(urls)?;
+    let bundler = Bundler::connect(&chain.bundler_urls, deadline, chain.paymaster_signature.into())
+        .map_err(urls)?;
     Ok((node, bundler))
 }
 
@@ -144,6 +145,7 @@ async fn chain(
         price,
         start_block: chain.start_block,
         calldata_price: if chain.eip7623 { CalldataPrice::Eip7623 } else { CalldataPrice::Eip2028 },
+        delegates: chain.delegates.clone(),
         paymasters,
     })
 }
@@ -170,7 +172,11 @@ async fn paymaster(
         tenant,
         entry_point: configured.entry_point(),
         version: configured.version,
-        signer: signers.get(&configured.signer).map(Arc::clone),
+        signers: configured
+            .signers
+            .iter()
+            .filter_map(|name| signers.get(name).map(Arc::clone))
+            .collect(),
     })
 }
 

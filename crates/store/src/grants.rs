@@ -3,6 +3,7 @@
 use alloy_primitives::{Address, B256};
 use domain::chain_fact::ChainTime;
 use domain::{AppId, ChainId, Gas, Points, ReservationId, Slot, TenantId, Wei};
+use erc4337::sponsorship::SignatureForm;
 use sqlx::PgConnection;
 
 use crate::{StoreError, codec};
@@ -36,6 +37,8 @@ pub struct CommittedGrant {
     pub points: Points,
     /// The last block time at which the operation can land.
     pub valid_until: ChainTime,
+    /// In which form it was signed.
+    pub form: SignatureForm,
     /// The digest that was signed.
     pub digest: B256,
     /// The signature.
@@ -44,8 +47,8 @@ pub struct CommittedGrant {
     pub user_op_hash: B256,
     /// Gas limits of the paymaster, as signed.
     pub paymaster_gas: PaymasterGas,
-    /// The EIP-7702 delegate that the digest binds. Kept with the grant so that the delegate is pinned:
-    /// what was signed can be checked after the account has moved to another.
+    /// The sender's EIP-7702 delegate when this was signed, if it had one. It is pinned: with the marker
+    /// the digest binds it, and without the marker an operation is not passed on once it has changed.
     pub delegate: Option<Address>,
 }
 
@@ -71,7 +74,7 @@ pub(crate) async fn load_committed(
             r.entry_point AS "entry_point!", r.sender AS "sender!", r.nonce AS "nonce!",
             g.grant_no, g.app_id, g.max_cost_wei, g.max_cost_micropoints, g.valid_until, g.digest,
             g.signature, g.paymaster_verification_gas_limit, g.paymaster_post_op_gas_limit,
-            g.user_op_hash, g.delegate
+            g.user_op_hash, g.delegate, g.form
         FROM reservations r
         JOIN grants g ON g.tenant_id = r.tenant_id AND g.account_id = r.account_id
             AND g.reservation_id = r.reservation_id
@@ -97,6 +100,7 @@ pub(crate) async fn load_committed(
                 max_cost: codec::wei(&row.max_cost_wei)?,
                 points: codec::points(row.max_cost_micropoints)?,
                 valid_until: codec::chain_time(row.valid_until)?,
+                form: form(&row.form)?,
                 digest: codec::hash(&row.digest)?,
                 signature: signature(&row.signature)?,
                 user_op_hash: codec::hash(&row.user_op_hash)?,
@@ -108,6 +112,21 @@ pub(crate) async fn load_committed(
             })
         })
         .collect()
+}
+
+/// A form as the database names it.
+pub(crate) const fn form_name(form: SignatureForm) -> &'static str {
+    match form {
+        SignatureForm::Sequential => "sequential",
+        SignatureForm::Parallel => "parallel",
+    }
+}
+
+fn form(name: &str) -> Result<SignatureForm, StoreError> {
+    [SignatureForm::Sequential, SignatureForm::Parallel]
+        .into_iter()
+        .find(|form| form_name(*form) == name)
+        .ok_or(StoreError::Corrupt("signature form"))
 }
 
 fn signature(bytes: &[u8]) -> Result<[u8; 64], StoreError> {

@@ -49,6 +49,50 @@ impl Store {
         })
     }
 
+    /// Whose key signs for a paymaster; `None` while no operator has chosen one, or for a paymaster that is not
+    /// registered.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn active_signer(
+        &self,
+        chain: ChainId,
+        paymaster: Address,
+    ) -> Result<Option<Address>, StoreError> {
+        let chosen = sqlx::query_scalar!(
+            r#"SELECT active_signer FROM paymasters WHERE chain_id = $1 AND paymaster = $2"#,
+            codec::chain_id(chain)?,
+            paymaster.as_slice(),
+        )
+        .fetch_optional(&self.pool)
+        .await?
+        .flatten();
+        chosen.as_deref().map(codec::address).transpose()
+    }
+
+    /// Makes another key sign for a paymaster: every signature that is begun after this is by that key, in every
+    /// process. Answers false for a paymaster that is not registered.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn set_active_signer(
+        &self,
+        chain: ChainId,
+        paymaster: Address,
+        signer: Address,
+    ) -> Result<bool, StoreError> {
+        let changed = sqlx::query!(
+            r#"UPDATE paymasters SET active_signer = $3, signer_changed_at = clock_timestamp()
+            WHERE chain_id = $1 AND paymaster = $2"#,
+            codec::chain_id(chain)?,
+            paymaster.as_slice(),
+            signer.as_slice(),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(changed.rows_affected() == 1)
+    }
+
     /// Every paymaster that was ever registered on a chain. What the ingester listens to: one that
     /// left the configuration can still be charged for operations that were signed before.
     ///

@@ -8,13 +8,14 @@ use domain::ledger::sponsorship::{
 };
 use domain::seal::Sealed;
 use domain::{AccountId, AppId, ReservationId, Slot, TenantId};
+use erc4337::sponsorship::SignatureForm;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::account_lock::LockedAccount;
 use crate::command::{Command, commit};
 use crate::command_keys::{self, KeyTarget, Keyed};
-use crate::grants::{load_committed, load_grant};
+use crate::grants::{form_name, load_committed, load_grant};
 use crate::reservations::{self, Placement};
 use crate::wallets::{self, Wallet};
 use crate::{Store, StoreError, codec};
@@ -36,6 +37,8 @@ pub struct GrantCommand<'a> {
     pub paymaster: Address,
     /// What the machine decides on.
     pub request: GrantRequest,
+    /// In which form it was signed.
+    pub form: SignatureForm,
     /// The digest that was signed.
     pub digest: B256,
     /// The signature, in its seal.
@@ -44,7 +47,7 @@ pub struct GrantCommand<'a> {
     pub user_op_hash: B256,
     /// Gas limits of the paymaster, as signed.
     pub paymaster_gas: PaymasterGas,
-    /// The EIP-7702 delegate that the digest binds.
+    /// The sender's EIP-7702 delegate, if it has one.
     pub delegate: Option<Address>,
     /// The caller's key, where it gave one.
     pub keyed: Option<Keyed>,
@@ -183,8 +186,8 @@ impl GrantCommand<'_> {
             r#"INSERT INTO grants (tenant_id, account_id, reservation_id, grant_no, request_hash,
                 max_cost_wei, max_cost_micropoints, valid_until, digest, signature,
                 paymaster_verification_gas_limit, paymaster_post_op_gas_limit, user_op_hash,
-                delegate, recorded_at, app_id)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"#,
+                delegate, recorded_at, app_id, form)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"#,
             self.tenant.0,
             self.account.0,
             id.0,
@@ -201,6 +204,7 @@ impl GrantCommand<'_> {
             self.delegate.as_ref().map(|delegate| delegate.as_slice()),
             codec::timestamp(account.now)?,
             self.app.0,
+            form_name(self.form),
         )
         .execute(connection)
         .await?;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use service::Refusal;
 use service::sponsor::SponsorRequest;
 
-use crate::json::Context;
+use crate::context::Context;
 use crate::{ApiError, idempotency, wire};
 
 #[derive(Deserialize)]
@@ -19,11 +19,15 @@ pub(super) struct OperationTerms {
     #[serde(deserialize_with = "address")]
     entry_point: Address,
     user_operation: RawUserOperation,
-    #[serde(default, rename = "context")]
-    _context: Option<Context>,
+    context: Option<Context>,
 }
 
 impl OperationTerms {
+    /// What the caller says beside the operation.
+    pub(super) fn context(&self) -> Context {
+        self.context.unwrap_or_default()
+    }
+
     /// The use case's request, with a key where the caller gave one.
     pub(super) fn request(&self, key: Option<CommandKey>) -> Result<SponsorRequest, ApiError> {
         // An operation for v0.6 has another shape; say that before complaining about the shape.
@@ -32,7 +36,8 @@ impl OperationTerms {
         }
         let operation = self.user_operation.parse()?;
         let keyed = key.map(|key| {
-            idempotency::keyed_sponsorship(key, self.chain_id, self.entry_point, &operation)
+            let phase = self.context().signing_phase();
+            idempotency::keyed_sponsorship(key, self.chain_id, self.entry_point, &operation, phase)
         });
         Ok(SponsorRequest {
             chain_id: ChainId(self.chain_id),

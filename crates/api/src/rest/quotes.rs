@@ -51,8 +51,8 @@ pub(super) async fn create(
     Server(caller): Server,
     Body(terms): Body<OperationTerms>,
 ) -> Result<Json<QuoteBody>, ApiError> {
-    let request = terms.request(None)?;
-    let run = Box::pin(app.service.dry_run(&caller, request)).await?;
+    let (request, form) = (terms.request(None)?, terms.context().form());
+    let run = Box::pin(app.service.dry_run(&caller, request, form)).await?;
     let is_wrong = |refusal: &&Refusal| refusal_code(refusal) == INVALID_PARAMS;
     if let Some(refusal) = run.refusal.as_ref().filter(is_wrong) {
         return Err(refusal.clone().into());

@@ -1,8 +1,10 @@
 //! Sponsorships as look-ups show them.
 
 use alloy_primitives::{B256, Bytes};
-use domain::{Points, ReservationId, Wei};
+use domain::{Points, ReservationId, Slot, Wei};
+use erc4337::user_operation::{PaymasterFields, PaymasterSignatureField};
 use serde::{Deserialize, Serialize};
+use service::signing_phase::Commitment;
 use service::sponsor::Sponsored;
 use store::sponsorships::CommittedGrant;
 use store::views::{SettlementView, SponsorshipView, TimelineEvent, ViewState};
@@ -16,37 +18,85 @@ use crate::wire::{self, Hex20};
 #[serde(rename_all = "camelCase")]
 pub(super) struct GivenBody {
     id: ReservationId,
+    #[serde(flatten)]
+    fields: FieldsBody,
+    reserved: Points,
+    max_cost: Wei,
+    valid_until: u64,
+}
+
+/// What the account is to sign, in the first of two phases. Nothing is reserved, so that it has no id.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CommitmentBody {
+    #[serde(flatten)]
+    fields: FieldsBody,
+    points: Points,
+    max_cost: Wei,
+    valid_until: u64,
+}
+
+/// The operation's slot, its paymaster fields as the chain's bundler takes them, and its hash.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FieldsBody {
     chain_id: u64,
     entry_point: Hex20,
     sender: Hex20,
     nonce: String,
     paymaster: Hex20,
     paymaster_data: Bytes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paymaster_signature: Option<Bytes>,
     paymaster_verification_gas_limit: String,
     paymaster_post_op_gas_limit: String,
     user_op_hash: B256,
-    reserved: Points,
-    max_cost: Wei,
-    valid_until: u64,
 }
 
-impl From<Sponsored> for GivenBody {
-    fn from(sponsored: Sponsored) -> Self {
+impl FieldsBody {
+    fn new(
+        slot: &Slot,
+        paymaster: &PaymasterFields,
+        user_op_hash: B256,
+        signature_field: PaymasterSignatureField,
+    ) -> Self {
+        let (paymaster_data, paymaster_signature) = paymaster.data_fields(signature_field);
+        Self {
+            chain_id: slot.chain_id.0,
+            entry_point: Hex20(slot.entry_point),
+            sender: Hex20(slot.sender),
+            nonce: wire::quantity(slot.nonce),
+            paymaster: Hex20(paymaster.paymaster),
+            paymaster_data,
+            paymaster_signature,
+            paymaster_verification_gas_limit: wire::quantity(paymaster.verification_gas_limit),
+            paymaster_post_op_gas_limit: wire::quantity(paymaster.post_op_gas_limit),
+            user_op_hash,
+        }
+    }
+}
+
+impl GivenBody {
+    pub(super) fn new(sponsored: &Sponsored, signature_field: PaymasterSignatureField) -> Self {
         let Sponsored { grant, paymaster, .. } = sponsored;
         Self {
             id: grant.reservation,
-            chain_id: grant.slot.chain_id.0,
-            entry_point: Hex20(grant.slot.entry_point),
-            sender: Hex20(grant.slot.sender),
-            nonce: wire::quantity(grant.slot.nonce),
-            paymaster: Hex20(paymaster.paymaster),
-            paymaster_data: paymaster.data,
-            paymaster_verification_gas_limit: wire::quantity(paymaster.verification_gas_limit),
-            paymaster_post_op_gas_limit: wire::quantity(paymaster.post_op_gas_limit),
-            user_op_hash: grant.user_op_hash,
+            fields: FieldsBody::new(&grant.slot, paymaster, grant.user_op_hash, signature_field),
             reserved: grant.points,
             max_cost: grant.max_cost,
             valid_until: grant.valid_until.0,
+        }
+    }
+}
+
+impl CommitmentBody {
+    pub(super) fn new(commitment: &Commitment, signature_field: PaymasterSignatureField) -> Self {
+        let Commitment { slot, paymaster, user_op_hash, .. } = commitment;
+        Self {
+            fields: FieldsBody::new(slot, paymaster, *user_op_hash, signature_field),
+            points: commitment.points,
+            max_cost: commitment.max_cost,
+            valid_until: commitment.valid_until.0,
         }
     }
 }

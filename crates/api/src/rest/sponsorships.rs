@@ -15,10 +15,13 @@ use store::sponsorships::CloseOutcome;
 use store::views::{MAX_PAGE, SponsorshipFilter};
 
 use super::operation::OperationTerms;
-use super::sponsorship_views::{GivenBody, PublicState, SponsorshipBody, SponsorshipDetailBody};
+use super::sponsorship_views::{
+    CommitmentBody, GivenBody, PublicState, SponsorshipBody, SponsorshipDetailBody,
+};
 use super::{external_id, page_limit};
 use crate::app::App;
 use crate::auth::Server;
+use crate::context::SigningPhase;
 use crate::cursor::Cursor;
 use crate::idempotency::{self, IdempotencyKey};
 use crate::json::{Body, NoBody, Params, Segments};
@@ -29,7 +32,7 @@ use crate::{ApiError, wire};
 const EXPIRED: HeaderName = HeaderName::from_static("stipend-grant-expired");
 const DEFAULT_PAGE: u16 = 50;
 
-/// `POST /v1/sponsorships`
+/// `POST /v1/sponsorships`: in the commit phase 200 with what the account is to sign, otherwise the sponsorship.
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     Server(caller): Server,
@@ -37,10 +40,19 @@ pub(super) async fn create(
     Body(terms): Body<OperationTerms>,
 ) -> Result<Response, ApiError> {
     let request = terms.request(Some(key))?;
-    let sponsored = Box::pin(app.service.sponsor(&caller, request)).await?;
+    let signature_field = app.service.chain(request.chain_id)?.bundler.signature_field();
+    let sponsored = match terms.context().signing_phase() {
+        Some(SigningPhase::Commit) => {
+            let commitment = Box::pin(app.service.commit(&caller, request)).await?;
+            return Ok(Json(CommitmentBody::new(&commitment, signature_field)).into_response());
+        }
+        Some(SigningPhase::Finalize) => Box::pin(app.service.finalize(&caller, request)).await?,
+        None => Box::pin(app.service.sponsor(&caller, request)).await?,
+    };
     let replayed = sponsored.replayed;
     let expired = replayed && is_expired(&app, &sponsored).await?;
-    let mut response = idempotency::answer(&GivenBody::from(sponsored), replayed);
+    let body = GivenBody::new(&sponsored, signature_field);
+    let mut response = idempotency::answer(&body, replayed);
     if expired {
         response.headers_mut().insert(EXPIRED, HeaderValue::from_static("true"));
     }

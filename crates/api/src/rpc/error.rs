@@ -162,6 +162,8 @@ pub const fn refusal_code(refusal: &Refusal) -> i64 {
         | Refusal::SignatureTooLong { .. }
         | Refusal::GasOutOfRange
         | Refusal::DelegateUnknown
+        | Refusal::ParallelUnsupported
+        | Refusal::NotCommitted
         | Refusal::Grant(GrantRefusal::CostOutOfRange(_))
         | Refusal::KeyReused
         | Refusal::ChainNotNamed => INVALID_PARAMS,
@@ -180,6 +182,9 @@ pub const fn refusal_code(refusal: &Refusal) -> i64 {
             | GrantRefusal::NonceUsed
             | GrantRefusal::Closing,
         )
+        | Refusal::DelegateNotAllowed(_)
+        | Refusal::DelegateChanged
+        | Refusal::CommitExpired { .. }
         | Refusal::WalletMoved
         | Refusal::PaymasterChanged
         | Refusal::NotSponsored

@@ -6,7 +6,7 @@ use erc4337::UserOperation;
 use erc4337::json::RawUserOperation;
 use serde_json::value::RawValue;
 
-use crate::json::Context;
+use crate::context::Context;
 use crate::{ApiError, wire};
 
 /// The parameters, as they arrived; absent ones are none.
@@ -79,13 +79,15 @@ impl<'a> Positional<'a> {
             .ok_or_else(|| invalid("the chain id must be a quantity in hex, for example 0x7a69"))
     }
 
-    /// What the dApp says beside the operation: nothing, so far.
-    pub(super) fn context(&self, index: usize) -> Result<(), ApiError> {
-        let Some(raw) = self.get(index) else { return Ok(()) };
-        match serde_json::from_str::<Context>(raw.get()) {
-            Ok(Context) => Ok(()),
-            Err(_) => Err(invalid("context must be null or {}: no field of it is supported here")),
-        }
+    /// What the dApp says beside the operation.
+    pub(super) fn context(&self, index: usize) -> Result<Context, ApiError> {
+        let Some(raw) = self.get(index) else { return Ok(Context::default()) };
+        serde_json::from_str(raw.get()).map_err(|_| {
+            invalid(
+                "context must be null or an object; its one field is signingPhase, \"commit\" or \
+                 \"finalize\"",
+            )
+        })
     }
 
     fn text(&self, index: usize) -> Option<String> {

@@ -3,15 +3,16 @@
 use alloy_primitives::Address;
 use domain::ChainId;
 use erc4337::UserOperation;
+use erc4337::user_operation::PaymasterFields;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
-use service::Refusal;
+use serde_json::{Map, Value, json};
 use service::sponsor::SponsorRequest;
-use service::stub::Stub;
+use service::{Refusal, ServiceError};
 
 use super::Session;
 use super::error::RpcFailure;
 use super::params::Positional;
+use crate::context::{Context, SigningPhase};
 use crate::{ApiError, wire};
 
 /// Who pays, as wallets show it to their users.
@@ -22,6 +23,7 @@ struct Request {
     chain_id: ChainId,
     entry_point: Address,
     operation: UserOperation,
+    context: Context,
 }
 
 impl Request {
@@ -34,13 +36,13 @@ impl Request {
         }
         let operation = params.operation(0)?;
         let chain_id = params.chain_id(2)?;
-        params.context(3)?;
+        let context = params.context(3)?;
         if session.named_chain()?.is_some_and(|named| named != chain_id) {
             return Err(ApiError::InvalidRequest(
                 "the chain id of the call is not the one of ?chainId=".to_owned(),
             ));
         }
-        Ok(Self { chain_id, entry_point, operation })
+        Ok(Self { chain_id, entry_point, operation, context })
     }
 
     fn failure(&self, session: &Session, error: &ApiError) -> RpcFailure {
@@ -51,11 +53,51 @@ impl Request {
         RpcFailure::new(error, session.caller.reach, paymaster)
     }
 
-    async fn stub(&self, session: &Session) -> Result<Stub, RpcFailure> {
+    async fn stub(&self, session: &Session) -> Result<PaymasterFields, ServiceError> {
+        let Self { chain_id, entry_point, operation, context } = self;
         let service = &session.app.service;
-        let stub =
-            service.stub(&session.caller, self.chain_id, self.entry_point, &self.operation).await;
-        stub.map_err(|error| self.failure(session, &error.into()))
+        service.stub(&session.caller, *chain_id, *entry_point, operation, context.form()).await
+    }
+
+    /// The final fields, or in the commit phase those that the account signs.
+    async fn sponsor(&self, session: &Session) -> Result<PaymasterFields, ServiceError> {
+        let (service, caller) = (&session.app.service, &session.caller);
+        let request = SponsorRequest {
+            chain_id: self.chain_id,
+            entry_point: self.entry_point,
+            operation: self.operation.clone(),
+            keyed: None,
+        };
+        Ok(match self.context.signing_phase() {
+            None => service.sponsor(caller, request).await?.paymaster,
+            Some(SigningPhase::Commit) => service.commit(caller, request).await?.paymaster,
+            Some(SigningPhase::Finalize) => service.finalize(caller, request).await?.paymaster,
+        })
+    }
+
+    /// The answer in the fields that the chain's bundler takes.
+    fn answer(
+        &self,
+        session: &Session,
+        outcome: Result<PaymasterFields, ServiceError>,
+    ) -> Result<Map<String, Value>, RpcFailure> {
+        let fields = outcome.map_err(|error| self.failure(session, &error.into()))?;
+        let chain = session.app.service.chain(self.chain_id);
+        let chain = chain.map_err(|refusal| self.failure(session, &refusal.into()))?;
+        let (data, signature) = fields.data_fields(chain.bundler.signature_field());
+        let mut answer = Map::new();
+        answer.insert("paymaster".to_owned(), fields.paymaster.to_checksum(None).into());
+        answer.insert("paymasterData".to_owned(), data.to_string().into());
+        if let Some(signature) = signature {
+            answer.insert("paymasterSignature".to_owned(), signature.to_string().into());
+        }
+        for (name, limit) in [
+            ("paymasterVerificationGasLimit", fields.verification_gas_limit),
+            ("paymasterPostOpGasLimit", fields.post_op_gas_limit),
+        ] {
+            answer.insert(name.to_owned(), wire::quantity(limit).into());
+        }
+        Ok(answer)
     }
 }
 
@@ -65,13 +107,11 @@ pub(super) async fn stub_data(
     params: Option<&RawValue>,
 ) -> Result<Value, RpcFailure> {
     let request = Request::read(session, params).map_err(|error| RpcFailure::from(&error))?;
-    let mut fields = stub_fields(&request.stub(session).await?);
-    if let Some(fields) = fields.as_object_mut() {
-        fields.insert("sponsor".to_owned(), json!({ "name": SPONSOR_NAME }));
-        // The signature covers the gas limits, which are not known yet.
-        fields.insert("isFinal".to_owned(), false.into());
-    }
-    Ok(fields)
+    let mut fields = request.answer(session, request.stub(session).await)?;
+    fields.insert("sponsor".to_owned(), json!({ "name": SPONSOR_NAME }));
+    // The signature covers the gas limits, which are not known yet.
+    fields.insert("isFinal".to_owned(), false.into());
+    Ok(fields.into())
 }
 
 /// `pm_getPaymasterData`. A client that asks before it has gas limits wants to estimate with the answer: it gets what an
@@ -81,30 +121,10 @@ pub(super) async fn data(
     params: Option<&RawValue>,
 ) -> Result<Value, RpcFailure> {
     let request = Request::read(session, params).map_err(|error| RpcFailure::from(&error))?;
-    if request.operation.has_no_gas_limits() {
-        return Ok(stub_fields(&request.stub(session).await?));
-    }
-    let sponsor_request = SponsorRequest {
-        chain_id: request.chain_id,
-        entry_point: request.entry_point,
-        operation: request.operation.clone(),
-        keyed: None,
+    let outcome = if request.operation.has_no_gas_limits() {
+        request.stub(session).await
+    } else {
+        request.sponsor(session).await
     };
-    let sponsored = session.app.service.sponsor(&session.caller, sponsor_request).await;
-    let paymaster = sponsored.map_err(|error| request.failure(session, &error.into()))?.paymaster;
-    Ok(json!({
-        "paymaster": paymaster.paymaster.to_checksum(None),
-        "paymasterData": paymaster.data,
-        "paymasterVerificationGasLimit": wire::quantity(paymaster.verification_gas_limit),
-        "paymasterPostOpGasLimit": wire::quantity(paymaster.post_op_gas_limit),
-    }))
-}
-
-fn stub_fields(stub: &Stub) -> Value {
-    json!({
-        "paymaster": stub.paymaster.to_checksum(None),
-        "paymasterData": stub.paymaster_data,
-        "paymasterVerificationGasLimit": wire::quantity(stub.verification_gas_limit.0),
-        "paymasterPostOpGasLimit": wire::quantity(stub.post_op_gas_limit.0),
-    })
+    request.answer(session, outcome).map(Value::from)
 }

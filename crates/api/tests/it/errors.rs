@@ -77,6 +77,11 @@ fn every_refusal() -> Vec<Refusal> {
         }),
         Refusal::SimulationFailed("AA23 reverted".to_owned()),
         Refusal::DelegateUnknown,
+        Refusal::DelegateNotAllowed(address),
+        Refusal::DelegateChanged,
+        Refusal::ParallelUnsupported,
+        Refusal::NotCommitted,
+        Refusal::CommitExpired { valid_until: 1, head: 2 },
         shortage(),
         Refusal::Grant(GrantRefusal::NonceUsed),
         Refusal::Grant(GrantRefusal::Closing),
@@ -191,6 +196,11 @@ fn refusal_kind(refusal: &Refusal) -> &'static str {
         | Refusal::Bounds(_)
         | Refusal::SimulationFailed(_)
         | Refusal::DelegateUnknown
+        | Refusal::DelegateNotAllowed(_)
+        | Refusal::DelegateChanged
+        | Refusal::ParallelUnsupported
+        | Refusal::NotCommitted
+        | Refusal::CommitExpired { .. }
         | Refusal::Grant(_)
         | Refusal::WalletMoved
         | Refusal::PaymasterChanged
@@ -243,8 +253,8 @@ fn the_page_of_errors_is_the_code() {
 #[test]
 fn every_kind_of_error_is_in_the_table() {
     let kinds: BTreeSet<_> = every_error().iter().map(kind).collect();
-    // 27 kinds of our own, and 29 codes of refusals.
-    assert_eq!(kinds.len(), 27 + 29);
+    // 27 kinds of our own, and 34 codes of refusals.
+    assert_eq!(kinds.len(), 27 + 34);
 }
 
 #[test]

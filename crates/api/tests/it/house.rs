@@ -1,6 +1,6 @@
 //! The router on real parts, and what can be asked of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ use domain::{
 };
 use erc4337::EntryPointVersion;
 use erc4337::gas::CalldataPrice;
+use erc4337::sponsorship::SignatureForm;
+use erc4337::user_operation::PaymasterSignatureField;
 use serde_json::{Value, json};
 use service::chains::{Chain, Paymaster};
 use service::identity::key_hash;
@@ -266,6 +268,7 @@ impl House {
                 valid_until: ChainTime(VALID_UNTIL),
                 head: ChainTime(10_000),
             },
+            form: SignatureForm::Sequential,
             digest,
             signature: &signature,
             user_op_hash: B256::repeat_byte(3),
@@ -325,17 +328,18 @@ fn served(id: u64, url: &Url, tenant: TenantId) -> Chain {
     Chain {
         id: ChainId(id),
         node: Node::connect(&urls, DEADLINE).unwrap(),
-        bundler: Bundler::connect(&urls, DEADLINE).unwrap(),
+        bundler: Bundler::connect(&urls, DEADLINE, PaymasterSignatureField::Apart).unwrap(),
         finality: Finality::Finalized,
         start_block: 0,
         calldata_price: CalldataPrice::Eip7623,
         price: FixedPrice { micropoints_per_e18_wei: 1_000_000_000_000, markup: Bps(0) },
+        delegates: BTreeSet::new(),
         paymasters: vec![Paymaster {
             address: PAYMASTER,
             tenant,
             entry_point: entry_point(),
             version: EntryPointVersion::V08,
-            signer: Some(Arc::new(SignerSource::Key(key).load().unwrap())),
+            signers: vec![Arc::new(SignerSource::Key(key).load().unwrap())],
         }],
     }
 }

@@ -5,6 +5,7 @@ use chain::bundler::Bundler;
 use devstack::bundler::{Bundler as Alto, Options};
 use devstack::{accounts, entry_points};
 use domain::Gas;
+use erc4337::user_operation::PaymasterSignatureField;
 use erc4337::{Factory, UserOperation};
 use serde_json::json;
 
@@ -54,7 +55,8 @@ async fn a_real_bundler_estimates_refuses_and_tells_what_it_serves() {
     accounts::install(&chain.tools, chain.dev()).await.unwrap();
     let options = Options { node: chain.url(), port: None, log: chain.run.log("alto") };
     let alto = Alto::start(&chain.tools, &options).await.unwrap();
-    let bundler = Bundler::connect(&[alto.url().clone()], DEADLINE).unwrap();
+    let bundler =
+        Bundler::connect(&[alto.url().clone()], DEADLINE, PaymasterSignatureField::Apart).unwrap();
 
     let served = bundler.supported_entry_points().await.unwrap();
     for (version, entry_point) in entry_points::ALL {

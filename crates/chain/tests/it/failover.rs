@@ -4,6 +4,7 @@ use chain::bundler::Bundler;
 use chain::node::Node;
 use chain::{ConnectError, RpcError};
 use domain::ChainId;
+use erc4337::user_operation::PaymasterSignatureField;
 use serde_json::json;
 use url::Url;
 
@@ -20,7 +21,7 @@ fn node(urls: &[Url]) -> Node {
 }
 
 fn bundler(urls: &[Url]) -> Bundler {
-    Bundler::connect(urls, DEADLINE).unwrap()
+    Bundler::connect(urls, DEADLINE, PaymasterSignatureField::Apart).unwrap()
 }
 
 fn refusal() -> RpcError {

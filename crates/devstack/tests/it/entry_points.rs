@@ -7,7 +7,7 @@ use erc4337::{
     EntryPointVersion, Factory, PaymasterFields, UserOperation,
     events::IEntryPoint,
     hash::{PAYMASTER_SIGNATURE_MAGIC, user_op_hash},
-    sponsorship::{PaymasterHeader, ValidityWindow, sponsorship_digest},
+    sponsorship::{PaymasterHeader, SignatureForm, ValidityWindow, sponsorship_digest},
 };
 
 use crate::on_stack;
@@ -143,7 +143,8 @@ fn our_sponsorship_digest_is_the_deployed_contracts() {
                     post_op_gas_limit: 1,
                     window: ValidityWindow::new(0, 1_900_000_000).unwrap(),
                 };
-                op.paymaster = Some(header.sign_with(B512::repeat_byte(1)));
+                op.paymaster =
+                    Some(header.sign_with(SignatureForm::Sequential, B512::repeat_byte(1)));
                 let call = IStipendPaymaster::digestCall { op: packed(&op) };
                 let theirs = stack.node().view(paymaster, &call).await.unwrap();
                 let chain_id = stack.chain.chain_id;

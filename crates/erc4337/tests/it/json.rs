@@ -1,5 +1,6 @@
 use alloy_primitives::{Bytes, U256, address};
 use erc4337::json::{ParseError, RawUserOperation};
+use erc4337::user_operation::PaymasterSignatureField;
 use erc4337::{Eip7702Auth, Factory, UserOperation};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -274,7 +275,7 @@ fn empty_v06_fields_say_nothing_and_are_tolerated() {
 
 #[test]
 fn fields_with_a_meaning_that_would_be_lost_are_refused() {
-    for field in ["authorization", "paymasterSignature", "accountGasLimits", "gasFees"] {
+    for field in ["authorization", "accountGasLimits", "gasFees"] {
         assert!(matches!(
             error(field, json!("0x01")),
             ParseError::Refused { path, .. } if path == field
@@ -283,6 +284,35 @@ fn fields_with_a_meaning_that_would_be_lost_are_refused() {
         assert!(parse(&with(field, Value::Null)).is_ok());
     }
     assert!(matches!(error("authorization", eip7702_auth()), ParseError::Refused { .. }));
+}
+
+#[test]
+fn a_paymaster_signature_is_read_from_either_place() {
+    let suffix = "004022e325a297439656";
+    let (window, signature) = ("00".repeat(11) + "07", "5b".repeat(64));
+    let mut json = with("paymaster", json!(OTHER));
+    json["paymasterData"] = json!(format!("0x{window}{signature}{suffix}"));
+    let inline = parse(&json).unwrap();
+    json["paymasterData"] = json!(format!("0x{window}"));
+    json["paymasterSignature"] = json!(format!("0x{signature}"));
+    assert_eq!(parse(&json).unwrap(), inline);
+    let apart = serde_json::to_value(inline.for_bundler(PaymasterSignatureField::Apart)).unwrap();
+    assert_eq!(apart["paymasterData"], json["paymasterData"]);
+    assert_eq!(apart["paymasterSignature"], json["paymasterSignature"]);
+    let in_chain_order = serde_json::to_value(&inline).unwrap();
+    assert_eq!(in_chain_order.get("paymasterSignature"), None);
+}
+
+#[test]
+fn two_paymaster_signatures_are_one_too_many() {
+    let mut json = with("paymaster", json!(OTHER));
+    json["paymasterData"] = json!("0x0122e325a297439656");
+    json["paymasterSignature"] = json!("0x01");
+    let refused = parse(&json).unwrap_err();
+    assert!(
+        matches!(&refused, ParseError::Refused { path, .. } if path == "paymasterSignature"),
+        "{refused}"
+    );
 }
 
 #[test]

@@ -2,9 +2,10 @@ use alloy_primitives::{Address, B256, B512, Bytes, U256};
 use erc4337::hash::{HashError, PAYMASTER_SIGNATURE_MAGIC};
 use erc4337::sponsorship::{
     HEADER_LEN, PARALLEL_PAYMASTER_DATA_LEN, PAYMASTER_DATA_LEN, PaymasterData, PaymasterDataError,
-    PaymasterHeader, TIME_LIMIT, ValidityWindow, WindowError, parallel_sponsorship_digest,
-    recover_signer, sponsorship_digest, stub_paymaster_data,
+    PaymasterHeader, SignatureForm, TIME_LIMIT, ValidityWindow, WindowError,
+    parallel_sponsorship_digest, recover_signer, sponsorship_digest,
 };
+use erc4337::user_operation::PaymasterSignatureField;
 use erc4337::{Factory, PaymasterFields, UserOperation};
 use proptest::prelude::*;
 
@@ -13,6 +14,17 @@ use crate::{arbitrary, key};
 const CHAIN: u64 = 31_337;
 const ENTRY_POINT: Address = Address::repeat_byte(0xee);
 const DELEGATE: Address = Address::repeat_byte(0xde);
+
+/// A header whose window is for the test to set.
+const HEADER: PaymasterHeader = PaymasterHeader {
+    paymaster: Address::ZERO,
+    verification_gas_limit: 0,
+    post_op_gas_limit: 0,
+    window: match ValidityWindow::new(0, 1) {
+        Ok(window) => window,
+        Err(_) => unreachable!(),
+    },
+};
 
 fn digest(op: &UserOperation, header: &PaymasterHeader) -> B256 {
     sponsorship_digest(op, CHAIN, ENTRY_POINT, header, Some(DELEGATE)).unwrap()
@@ -118,7 +130,7 @@ proptest! {
     ) {
         let other = UserOperation {
             signature: longer(&op.signature),
-            paymaster: Some(header.sign_with(signature)),
+            paymaster: Some(header.sign_with(SignatureForm::Sequential, signature)),
             ..op.clone()
         };
         prop_assert_eq!(digest(&op, &header), digest(&other, &header));
@@ -140,7 +152,7 @@ proptest! {
         header in arbitrary::header(),
         signature in arbitrary::signature(),
     ) {
-        let fields = header.sign_with(signature);
+        let fields = header.sign_with(SignatureForm::Sequential, signature);
         prop_assert_eq!(fields.data.len(), PAYMASTER_DATA_LEN);
         prop_assert_eq!(fields.pack().len(), 128);
         let header_bytes = header.to_bytes();
@@ -148,7 +160,9 @@ proptest! {
         prop_assert!(fields.pack().starts_with(&header_bytes));
         prop_assert_eq!(PaymasterHeader::of(&fields), Ok(header));
         let data = PaymasterData { window: header.window, signature };
-        prop_assert_eq!(PaymasterData::decode(&fields.data), Ok(data));
+        prop_assert_eq!(PaymasterData::decode(&fields.data), Ok((data, SignatureForm::Sequential)));
+        let apart = fields.data_fields(PaymasterSignatureField::Apart);
+        prop_assert_eq!(apart, (fields.data, None));
     }
 
     #[test]
@@ -156,15 +170,19 @@ proptest! {
         header in arbitrary::header(),
         signature in arbitrary::signature(),
     ) {
-        let fields = header.sign_parallel_with(signature);
+        let fields = header.sign_with(SignatureForm::Parallel, signature);
         prop_assert_eq!(fields.data.len(), PARALLEL_PAYMASTER_DATA_LEN);
         prop_assert_eq!(fields.pack().len(), 138);
         prop_assert!(fields.pack().starts_with(&header.to_bytes()));
         prop_assert_eq!(PaymasterHeader::of(&fields), Ok(header));
         let data = PaymasterData { window: header.window, signature };
-        prop_assert_eq!(PaymasterData::decode(&fields.data), Ok(data));
-        let (window, apart) = data.encode_apart();
-        let joined = [&window, &apart, [0x00, 0x40].as_slice(), &PAYMASTER_SIGNATURE_MAGIC].concat();
+        prop_assert_eq!(PaymasterData::decode(&fields.data), Ok((data, SignatureForm::Parallel)));
+        let inline = fields.data_fields(PaymasterSignatureField::Inline);
+        prop_assert_eq!(inline, (fields.data.clone(), None));
+        let (window, apart) = fields.data_fields(PaymasterSignatureField::Apart);
+        prop_assert_eq!(apart, Some(Bytes::from(signature.to_vec())));
+        let suffix = [[0x00, 0x40].as_slice(), &PAYMASTER_SIGNATURE_MAGIC].concat();
+        let joined = [&window, signature.as_slice(), &suffix].concat();
         prop_assert_eq!(&joined, &fields.data);
     }
 
@@ -174,7 +192,7 @@ proptest! {
         place in 76_usize..86,
         bit in 0_u32..8,
     ) {
-        let mut data = header.sign_parallel_with(B512::repeat_byte(1)).data.to_vec();
+        let mut data = header.sign_with(SignatureForm::Parallel, B512::repeat_byte(1)).data.to_vec();
         data[place] ^= 1 << bit;
         prop_assert_eq!(PaymasterData::decode(&data), Err(PaymasterDataError::Length(86)));
     }
@@ -196,8 +214,13 @@ proptest! {
         signature in arbitrary::signature(),
     ) {
         let window = ValidityWindow::new(valid_after, u64::from(u32::MAX)).unwrap();
-        let data = PaymasterData { window, signature }.encode();
-        prop_assert!(zero_bytes(&data) >= zero_bytes(&stub_paymaster_data()));
+        let header = PaymasterHeader { window, ..HEADER };
+        for form in [SignatureForm::Sequential, SignatureForm::Parallel] {
+            let data = header.sign_with(form, signature).data;
+            let stub = form.stub_paymaster_data();
+            prop_assert_eq!(data.len(), stub.len());
+            prop_assert!(zero_bytes(&data) >= zero_bytes(&stub));
+        }
     }
 }
 
@@ -211,20 +234,11 @@ fn a_marker_without_a_known_delegate_has_no_digest() {
         factory: Some(Factory::Eip7702 { init_data: Bytes::new() }),
         ..UserOperation::default()
     };
-    let header = PaymasterHeader {
-        paymaster: Address::ZERO,
-        verification_gas_limit: 0,
-        post_op_gas_limit: 0,
-        window: ValidityWindow::new(0, 1).unwrap(),
-    };
-    assert_eq!(
-        sponsorship_digest(&op, CHAIN, ENTRY_POINT, &header, None),
-        Err(HashError::DelegateUnknown)
-    );
-    assert_eq!(
-        parallel_sponsorship_digest(&op, CHAIN, ENTRY_POINT, &header, None),
-        Err(HashError::DelegateUnknown)
-    );
+    let header = HEADER;
+    for form in [SignatureForm::Sequential, SignatureForm::Parallel] {
+        let digest = form.digest(&op, CHAIN, ENTRY_POINT, &header, None);
+        assert_eq!(digest, Err(HashError::DelegateUnknown));
+    }
 }
 
 #[test]
@@ -249,7 +263,8 @@ fn data_of_another_paymaster_is_not_ours() {
 
 #[test]
 fn the_stub_holds_a_real_signature_without_a_zero_byte() {
-    let stub = PaymasterData::decode(&stub_paymaster_data()).unwrap();
+    let (stub, _) =
+        PaymasterData::decode(&SignatureForm::Sequential.stub_paymaster_data()).unwrap();
     let (digest, signature) = key::stub_signature();
     assert_eq!(stub.signature, signature, "expected {signature}");
     assert_eq!(recover_signer(digest, &stub.signature), Some(key::address_of(key::FIRST)));
@@ -258,9 +273,10 @@ fn the_stub_holds_a_real_signature_without_a_zero_byte() {
 
 #[test]
 fn the_stub_is_open_at_every_time_a_chain_can_have() {
-    let stub = PaymasterData::decode(&stub_paymaster_data()).unwrap();
+    let (stub, _) =
+        PaymasterData::decode(&SignatureForm::Sequential.stub_paymaster_data()).unwrap();
     let first_mainnet_block = 1_438_269_988;
     assert!(stub.window.valid_after() < first_mainnet_block);
     assert_eq!(stub.window.valid_until(), TIME_LIMIT - 1);
-    assert_eq!(zero_bytes(&stub_paymaster_data()), 2);
+    assert_eq!(zero_bytes(&SignatureForm::Sequential.stub_paymaster_data()), 2);
 }

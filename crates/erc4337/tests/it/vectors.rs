@@ -9,8 +9,7 @@ use erc4337::entry_point::EntryPointVersion;
 use erc4337::hash::user_op_hash;
 use erc4337::packed::unpack_pair;
 use erc4337::sponsorship::{
-    PaymasterHeader, TIME_LIMIT, ValidityWindow, parallel_sponsorship_digest, recover_signer,
-    sponsorship_digest,
+    PaymasterHeader, SignatureForm, TIME_LIMIT, ValidityWindow, recover_signer,
 };
 use erc4337::{Factory, PackedUserOperation, UserOperation};
 use serde::Serialize;
@@ -80,7 +79,7 @@ struct Case {
     header: PaymasterHeader,
     delegate: Option<Address>,
     short_marker: bool,
-    parallel: bool,
+    form: SignatureForm,
     key: B256,
 }
 
@@ -111,7 +110,7 @@ impl Case {
             },
             delegate: None,
             short_marker: false,
-            parallel: false,
+            form: SignatureForm::Sequential,
             key: key::FIRST,
         }
     }
@@ -128,22 +127,19 @@ impl Case {
     fn in_parallel(mut self) -> Self {
         self.name = format!("{}, parallel", self.name);
         self.entry_point = EntryPointVersion::V09.canonical_address();
-        self.parallel = true;
+        self.form = SignatureForm::Parallel;
         self
     }
 
     fn sign(self) -> Vector {
-        let make = if self.parallel { parallel_sponsorship_digest } else { sponsorship_digest };
-        let digest =
-            make(&self.op, self.chain_id, self.entry_point, &self.header, self.delegate).unwrap();
+        let digest = self
+            .form
+            .digest(&self.op, self.chain_id, self.entry_point, &self.header, self.delegate)
+            .unwrap();
         let signature = key::sign(self.key, digest);
         let signer = key::address_of(self.key);
         assert_eq!(recover_signer(digest, &signature), Some(signer));
-        let paymaster = if self.parallel {
-            self.header.sign_parallel_with(signature)
-        } else {
-            self.header.sign_with(signature)
-        };
+        let paymaster = self.header.sign_with(self.form, signature);
         let op = UserOperation { paymaster: Some(paymaster), ..self.op };
         let v09 = EntryPointVersion::V09;
         let hash = user_op_hash(&op, v09, self.entry_point, self.chain_id, self.delegate).unwrap();
@@ -158,7 +154,7 @@ impl Case {
             paymaster: self.header.paymaster,
             delegate: self.delegate.unwrap_or_default(),
             op: packed.into(),
-            user_op_hash: if self.parallel { hash } else { B256::ZERO },
+            user_op_hash: if self.form == SignatureForm::Parallel { hash } else { B256::ZERO },
             digest,
             signer,
             signer_key: self.key,

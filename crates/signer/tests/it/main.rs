@@ -2,4 +2,5 @@
 #![cfg(test)]
 
 mod source;
+mod transaction;
 mod vectors;

@@ -62,8 +62,9 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, crate::Failure> {
         let served = bundler.supported_entry_points().await;
         let served = findings.note(&format!("{name}: bundler answers"), served).unwrap_or_default();
         for paymaster in &chain.paymasters {
-            let signer = signers.get(&paymaster.signer).map(|signer| signer.address());
-            check_paymaster(&mut findings, &name, &node, paymaster, signer).await;
+            let named = paymaster.signers.iter().filter_map(|signer| signers.get(signer));
+            let signers: Vec<_> = named.map(|signer| signer.address()).collect();
+            check_paymaster(&mut findings, &name, &node, paymaster, &signers).await;
             findings.expect(
                 served.contains(&paymaster.entry_point()),
                 &format!("{name}: bundler serves EntryPoint {}", paymaster.version),
@@ -81,7 +82,7 @@ async fn check_paymaster(
     chain: &str,
     node: &Node,
     paymaster: &crate::config::Paymaster,
-    signer: Option<Address>,
+    signers: &[Address],
 ) {
     let name = format!("{chain}: paymaster {}", paymaster.address);
     let facts = node.paymaster(paymaster.address).await;
@@ -91,9 +92,9 @@ async fn check_paymaster(
         &format!("{name}: EntryPoint"),
         &format!("the contract is bound to {}", facts.entry_point),
     );
-    if let Some(signer) = signer {
+    for signer in signers {
         findings.expect(
-            facts.signers.contains(&signer),
+            facts.signers.contains(signer),
             &format!("{name}: signer {signer}"),
             "the contract does not know it: every signature would be refused on chain",
         );

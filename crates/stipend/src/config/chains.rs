@@ -1,8 +1,11 @@
 //! The chains, their nodes, bundlers and paymasters.
 
+use std::collections::BTreeSet;
+
 use alloy_primitives::Address;
 use chain::Finality;
 use erc4337::EntryPointVersion;
+use erc4337::user_operation::PaymasterSignatureField;
 use serde::Deserialize;
 use url::Url;
 
@@ -29,6 +32,14 @@ pub(crate) struct Chain {
     /// The deadline of one call to a node or bundler, in milliseconds. Default 4000.
     #[serde(default = "Chain::default_deadline")]
     pub(crate) rpc_deadline_millis: u64,
+    /// Where the bundlers expect the paymaster signature of EntryPoint v0.9: `"inline"`, at the end of
+    /// `paymasterData`, or `"apart"`, in a field `paymasterSignature`, as Alto does. Default `"inline"`.
+    #[serde(default)]
+    pub(crate) paymaster_signature: PaymasterSignature,
+    /// The contracts that a sender may have delegated to by EIP-7702. Default none: such senders are
+    /// refused.
+    #[serde(default)]
+    pub(crate) delegates: BTreeSet<Address>,
     /// The deployed paymasters.
     #[serde(default)]
     pub(crate) paymasters: Vec<Paymaster>,
@@ -56,8 +67,29 @@ pub(crate) struct Paymaster {
     pub(crate) version: EntryPointVersion,
     /// The EntryPoint's address. Default: that version's address on public chains.
     pub(crate) entry_point: Option<Address>,
-    /// The name of the key that signs for it.
-    pub(crate) signer: String,
+    /// The names of the keys that may sign for it. The first does, until an operator chooses another by
+    /// `stipend admin paymaster rotate`; the contract must list them all.
+    pub(crate) signers: Vec<String>,
+}
+
+/// Where bundlers expect the paymaster signature of EntryPoint v0.9.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PaymasterSignature {
+    /// At the end of `paymasterData`.
+    #[default]
+    Inline,
+    /// In a field of its own.
+    Apart,
+}
+
+impl From<PaymasterSignature> for PaymasterSignatureField {
+    fn from(setting: PaymasterSignature) -> Self {
+        match setting {
+            PaymasterSignature::Inline => Self::Inline,
+            PaymasterSignature::Apart => Self::Apart,
+        }
+    }
 }
 
 impl Paymaster {

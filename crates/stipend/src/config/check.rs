@@ -6,6 +6,9 @@ use domain::window::{MAX_VALIDITY_SECONDS, MIN_VALIDITY_SECONDS};
 
 use super::{Chain, Config, Environment, Signer};
 
+/// As many as the contract can have.
+const MAX_SIGNERS: usize = 4;
+
 /// Every error of a configuration, in words that name the setting.
 pub(super) fn errors(config: &Config) -> Vec<String> {
     let mut errors = Vec::new();
@@ -119,11 +122,17 @@ fn chain_errors(chain: &Chain, config: &Config) -> Vec<String> {
                 paymaster.entry_point()
             ));
         }
-        if !config.signers.contains_key(&paymaster.signer) {
+        if !(1..=MAX_SIGNERS).contains(&paymaster.signers.len()) {
             errors.push(format!(
-                "chain {id}: paymaster {address} names signer {}, which is not under [signers]",
-                paymaster.signer
+                "chain {id}: paymaster {address} needs one to {MAX_SIGNERS} signers"
             ));
+        }
+        for signer in &paymaster.signers {
+            if !config.signers.contains_key(signer) {
+                errors.push(format!(
+                    "chain {id}: paymaster {address} names signer {signer}, which is not under [signers]"
+                ));
+            }
         }
     }
     errors

@@ -47,7 +47,7 @@ fn the_documented_example_is_accepted() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("1 chain(s), 1 paymaster(s), 1 signer(s)"), "{said}");
+    assert!(said.contains("1 chain(s), 1 paymaster(s), 2 signer(s)"), "{said}");
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn an_amount_in_the_environment_is_exact_or_refused() {
 fn every_error_is_named_at_once() {
     let wrong = documented_example()
         .replace("validity_seconds = 180", "validity_seconds = 4000")
-        .replace("signer = \"hot\"", "signer = \"cold\"")
+        .replace("signers = [\"hot\", \"standby\"]", "signers = [\"cold\"]")
         .replace("gas_limits_bps = 20000", "gas_limits_bps = 1");
     let said = complaint(&wrong, &[]);
     for part in

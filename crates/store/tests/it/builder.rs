@@ -11,6 +11,7 @@ use domain::ledger::tcc::{DbTime, TccOutcome, TccTerms};
 use domain::quote::Bps;
 use domain::seal::Sealed;
 use domain::{AccountId, AppId, ChainId, Gas, Points, Quote, Slot, TenantId, Wei};
+use erc4337::sponsorship::SignatureForm;
 use sqlx::{Connection, PgConnection};
 use store::funds::{Direction, FundsOutcome, MoveFunds};
 use store::paymasters::Paymaster;
@@ -303,6 +304,7 @@ impl Operation {
                 valid_until: ChainTime(self.head + VALIDITY),
                 head: ChainTime(self.head),
             },
+            form: SignatureForm::Sequential,
             digest: B256::repeat_byte(0xd1),
             signature: &signature,
             user_op_hash: self.request_hash(),
