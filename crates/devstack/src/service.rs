@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -108,7 +108,6 @@ impl ServiceOptions {
     /// When it fails; the error shows what it said.
     pub async fn run(&self, tools: &Tools, run: &Run, args: &[&str]) -> Result<String> {
         let log = run.log(&format!("{}-{}", self.name, args.first().unwrap_or(&"help")));
-        let errors = File::create(&log).map_err(io(format!("create {}", log.display())))?;
         let output = Command::new(&self.binary)
             .args(args)
             .arg("--config")
@@ -116,11 +115,12 @@ impl ServiceOptions {
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .current_dir(tools.root())
             .stdin(Stdio::null())
-            .stderr(errors)
             .kill_on_drop(true)
             .output()
             .await
             .map_err(io(format!("run {}", self.binary.display())))?;
+        // `output` takes standard error for itself.
+        fs::write(&log, &output.stderr).map_err(io(format!("write {}", log.display())))?;
         if !output.status.success() {
             return Err(Error::Command {
                 command: format!("stipend {}", args.join(" ")),

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use command::admin::Admin;
 use service::Causes;
 
 /// Lets people pay blockchain gas with the loyalty points they already have.
@@ -38,7 +39,7 @@ enum Role {
     Worker,
     /// Bring the database schema up to date, as the owner role (`database.owner_url`).
     Migrate,
-    /// Make tenants, applications and API keys.
+    /// Make tenants, applications and API keys; deploy paymasters and manage their deposits.
     #[command(subcommand)]
     Admin(command::admin::Admin),
     /// Look at the configuration.
@@ -62,6 +63,9 @@ async fn main() -> ExitCode {
 type Failure = Box<dyn core::error::Error + Send + Sync>;
 
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    if let Role::Admin(Admin::Paymaster(paymaster)) = arguments.role {
+        return command::admin::paymaster::run(&arguments.config, *paymaster).await;
+    }
     let config = config::load(&arguments.config)?;
     if let Role::Config(look) = arguments.role {
         return Ok(command::config::run(look, &arguments.config, &config));
@@ -71,8 +75,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Role::Serve { with_worker } => command::serve::run(&config, with_worker).await?,
         Role::Worker => command::worker::run(&config).await?,
         Role::Migrate => command::migrate::run(&config).await?,
-        Role::Admin(admin) => command::admin::run(&config, admin).await?,
-        Role::Config(_) => {}
+        Role::Admin(Admin::House(house)) => command::admin::run(&config, house).await?,
+        Role::Admin(Admin::Paymaster(_)) | Role::Config(_) => {}
         Role::Doctor => return command::doctor::run(&config).await,
     }
     Ok(ExitCode::SUCCESS)

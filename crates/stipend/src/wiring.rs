@@ -182,17 +182,16 @@ async fn paymaster(
 
 /// Loads every signer. A keystore takes about a second, once.
 pub(crate) fn signers(config: &Config) -> Result<Signers, WiringError> {
-    config
-        .signers
-        .iter()
-        .map(|(name, signer)| {
-            let source = source(name, signer)?;
-            let loaded = source.load();
-            let loaded =
-                loaded.map_err(|cause| WiringError::Signer { name: name.clone(), cause })?;
-            Ok((name.clone(), Arc::new(loaded)))
-        })
-        .collect()
+    let names = config.signers.keys();
+    names.map(|name| Ok((name.clone(), Arc::new(signer(config, name)?)))).collect()
+}
+
+/// Loads one signer.
+pub(crate) fn signer(config: &Config, name: &str) -> Result<LocalSigner, WiringError> {
+    let configured = config.signers.get(name);
+    let configured = configured.ok_or_else(|| WiringError::NoSource(name.to_owned()))?;
+    let loaded = source(name, configured)?.load();
+    loaded.map_err(|cause| WiringError::Signer { name: name.to_owned(), cause })
 }
 
 fn source(name: &str, signer: &config::Signer) -> Result<SignerSource, WiringError> {

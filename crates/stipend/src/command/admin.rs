@@ -1,4 +1,6 @@
-//! `stipend admin`.
+//! `stipend admin`: companies, applications and keys, which are in the database; paymasters, which are on a chain.
+
+pub(crate) mod paymaster;
 
 use clap::{Subcommand, ValueEnum};
 use domain::{KeyId, TenantId};
@@ -14,6 +16,16 @@ use crate::wiring;
 /// What to administer.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Admin {
+    #[command(flatten)]
+    House(House),
+    /// Paymasters on their chains. No database is needed.
+    #[command(subcommand)]
+    Paymaster(Box<paymaster::Paymaster>),
+}
+
+/// What the database knows.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum House {
     /// Companies.
     #[command(subcommand)]
     Tenant(TenantCommand),
@@ -93,17 +105,17 @@ enum AdminError {
     NotInProduction,
 }
 
-pub(crate) async fn run(config: &Config, admin: Admin) -> Result<(), crate::Failure> {
+pub(crate) async fn run(config: &Config, house: House) -> Result<(), crate::Failure> {
     let store = wiring::store(config)?;
-    match admin {
-        Admin::Tenant(TenantCommand::Create { name }) => {
+    match house {
+        House::Tenant(TenantCommand::Create { name }) => {
             println!("{}", store.ensure_tenant(&name).await?);
         }
-        Admin::App(AppCommand::Create { tenant, name }) => {
+        House::App(AppCommand::Create { tenant, name }) => {
             let tenant = named(&store, tenant).await?;
             println!("{}", store.ensure_app(tenant, &name).await?);
         }
-        Admin::Key(KeyCommand::Create { tenant, app, kind, reserves_any_account }) => {
+        House::Key(KeyCommand::Create { tenant, app, kind, reserves_any_account }) => {
             let development = config.environment == Environment::Development;
             if reserves_any_account && (!development || kind != Kind::Publishable) {
                 return Err(AdminError::NotInProduction.into());
@@ -111,7 +123,7 @@ pub(crate) async fn run(config: &Config, admin: Admin) -> Result<(), crate::Fail
             let tenant = named(&store, tenant).await?;
             create_key(&store, tenant, &app, kind, reserves_any_account).await?;
         }
-        Admin::Key(KeyCommand::Revoke { id }) => {
+        House::Key(KeyCommand::Revoke { id }) => {
             if !store.revoke_key(id).await? {
                 return Err(AdminError::NoKey(id).into());
             }

@@ -65,6 +65,7 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, crate::Failure> {
             let named = paymaster.signers.iter().filter_map(|signer| signers.get(signer));
             let signers: Vec<_> = named.map(|signer| signer.address()).collect();
             check_paymaster(&mut findings, &name, &node, paymaster, &signers).await;
+            check_active_signer(&mut findings, &store, chain, paymaster, &signers).await;
             findings.expect(
                 served.contains(&paymaster.entry_point()),
                 &format!("{name}: bundler serves EntryPoint {}", paymaster.version),
@@ -107,6 +108,25 @@ async fn check_paymaster(
             !deposit.is_zero(),
             &format!("{name}: deposit {deposit} wei"),
             "it is empty",
+        );
+    }
+}
+
+/// The key that an operator chose must be one that `serve` has.
+async fn check_active_signer(
+    findings: &mut Findings,
+    store: &store::Store,
+    chain: &Chain,
+    paymaster: &crate::config::Paymaster,
+    signers: &[Address],
+) {
+    let name = format!("chain {}: paymaster {}: active signer", chain.id, paymaster.address);
+    let chosen = store.active_signer(ChainId(chain.id), paymaster.address).await;
+    if let Some(chosen) = findings.note(&name, chosen).flatten() {
+        findings.expect(
+            signers.contains(&chosen),
+            &format!("{name} {chosen}"),
+            "it is not among the configured signers: choose one of them with `stipend admin paymaster rotate`",
         );
     }
 }
