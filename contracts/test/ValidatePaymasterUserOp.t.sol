@@ -224,6 +224,42 @@ contract ValidatePaymasterUserOpTest is PaymasterTest {
         _assertRefused(_withSignature(_operation(), abi.encode(r, yParityAndS)));
     }
 
+    /// @notice ecrecover returns nothing for these: the zero address is what Solidity makes of that.
+    function testFuzz_unrecoverable_signatures_are_refused(bytes32 r, bytes32 yParityAndS, uint8 kind)
+        public
+        onEveryEntryPoint
+    {
+        if (kind % 4 == 0) r = bytes32(0);
+        if (kind % 4 == 1) r = bytes32(CURVE_ORDER + uint256(r) % (type(uint256).max - CURVE_ORDER));
+        if (kind % 4 == 2) yParityAndS &= bytes32(uint256(1) << 255);
+        PackedUserOperation memory op = _withSignature(_operation(), new bytes(64));
+        bytes32 digest = w.parallel ? w.paymaster.digestOfHash(_userOpHash(op)) : w.paymaster.digest(op);
+        // Half of all numbers are no point of the curve.
+        while (ecrecover(digest, _v(yParityAndS), r, _s(yParityAndS)) != address(0)) {
+            r = keccak256(abi.encode(r));
+        }
+        _assertRefused(_withSignature(op, abi.encode(r, yParityAndS)));
+    }
+
+    /// @notice When ecrecover returns nothing, the word where its answer would be still holds what was hashed before. A
+    ///         paymaster whose signer's address happens to stand there must not take it for the answer.
+    function test_what_an_empty_answer_leaves_in_memory_is_no_signer() public onEveryEntryPoint {
+        address place = address(0x9A57E3);
+        bytes32 domain = keccak256(
+            abi.encode(
+                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256("Stipend"),
+                keccak256("1"),
+                block.chainid,
+                place
+            )
+        );
+        address left = address(uint160(uint256(bytes32(abi.encodePacked(hex"1901", domain)))));
+        w.paymaster = _deployAt(place, address(w.entryPoint), _two(left, vm.addr(STANDBY_KEY)));
+        _assertAccepted(_signed(_operation(), STANDBY_KEY));
+        _assertRefused(_withSignature(_operation(), new bytes(64)));
+    }
+
     function testFuzz_any_flipped_bit_of_paymaster_data_is_refused(uint256 bit) public onEveryEntryPoint {
         PackedUserOperation memory op = _sponsored();
         op.paymasterAndData[bit / 8 % op.paymasterAndData.length] ^= bytes1(uint8(1) << uint8(bit % 8));
@@ -243,6 +279,14 @@ contract ValidatePaymasterUserOpTest is PaymasterTest {
         op.paymasterAndData = _header(address(w.paymaster), 100_000, 0, 0, NOW + 600);
         _assertAccepted(_signed(op, SIGNER_KEY));
         _assertRefused(_signed(op, STRANGER_KEY));
+    }
+
+    function _v(bytes32 yParityAndS) private pure returns (uint8) {
+        return 27 + uint8(uint256(yParityAndS) >> 255);
+    }
+
+    function _s(bytes32 yParityAndS) private pure returns (bytes32) {
+        return yParityAndS << 1 >> 1;
     }
 
     function _assertHeaderRefused(bytes memory header) private {

@@ -1,10 +1,12 @@
 //! `cargo xtask`: everything one does with this repository, from a fresh clone with Rust and Node.
 
+mod artifact;
 mod bench;
 mod cargo;
 mod demo;
 mod dev;
 mod forge;
+mod python;
 mod sqlx_cache;
 mod steps;
 mod test;
@@ -24,6 +26,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Write contracts/artifacts anew, after a contract changed: what `stipend admin paymaster` deploys and checks.
+    Artifact {
+        /// Change nothing; fail when the artifact is not what the sources compile to.
+        #[arg(long)]
+        check: bool,
+    },
     /// Measure something, and print a table of it.
     #[command(subcommand)]
     Bench(Bench),
@@ -39,9 +47,11 @@ enum Task {
         #[arg(long)]
         port_base: Option<u16>,
     },
+    /// Run the proofs about the contract that need Python: symbolic execution and static analysis.
+    Prove,
     /// Run every check and test.
     Test {
-        /// Also run the proofs that need Python or Debian tools.
+        /// Also run the proofs that need Python.
         #[arg(long)]
         all: bool,
     },
@@ -66,11 +76,13 @@ type Failure = Box<dyn core::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
+        Task::Artifact { check } => artifact::run(check),
         Task::Bench(Bench::Gas) => bench::gas(),
         Task::Demo { once } => block_on(demo::run(once)),
         Task::Dev { port_base } => block_on(dev::run(port_base)),
         Task::Test { all } => test::run(all),
         Task::Tidy => tidy::run(),
+        Task::Prove => python::run(),
         Task::Sqlx { check } => block_on(sqlx_cache::run(check)),
     };
     match outcome {

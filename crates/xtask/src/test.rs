@@ -4,10 +4,11 @@ use devstack::Tools;
 
 use crate::cargo::{self, cargo};
 use crate::forge::forge;
+use crate::python::{halmos, slither};
 use crate::steps::Steps;
-use crate::{Failure, block_on, sqlx_cache, tidy};
+use crate::{Failure, artifact, block_on, sqlx_cache, tidy};
 
-/// Runs everything. `all` adds the proofs that need Python or Debian tools.
+/// Runs everything. `all` adds the proofs that need Python.
 pub(crate) fn run(all: bool) -> Result<(), Failure> {
     let mut steps = Steps::default();
     let mut tools = None;
@@ -32,6 +33,7 @@ pub(crate) fn run(all: bool) -> Result<(), Failure> {
     steps.step("the cache of checked SQL", || block_on(sqlx_cache::run(true)))?;
     steps.step("forge fmt", || cargo::run(forge(&tools)?.args(["fmt", "--check"])))?;
     steps.step("forge test", || cargo::run(forge(&tools)?.arg("test")))?;
+    steps.step("the paymaster's committed code", || artifact::run(true))?;
     // `cargo xtask bench gas` shows what changed; `FOUNDRY_PROFILE=gas forge snapshot --match-contract BarsTest` accepts it.
     steps.step("gas bars and .gas-snapshot", || {
         let mut check = forge(&tools)?;
@@ -55,7 +57,8 @@ pub(crate) fn run(all: bool) -> Result<(), Failure> {
         ]))
     })?;
     if all {
-        println!("\n(--all: there is no proof yet that needs Python or Debian tools)");
+        steps.step("slither", || slither::run(&tools))?;
+        steps.step("halmos", || halmos::run(&tools))?;
     }
     steps.summary();
     Ok(())

@@ -218,16 +218,17 @@ async fn a_confirm_that_slept_past_its_undo_is_kept_out_by_the_mark() {
 }
 
 #[tokio::test]
-async fn a_confirm_that_wakes_before_the_undo_is_taken_back_by_it() {
+async fn a_confirm_that_wakes_when_its_block_is_gone_settles_nothing() {
     let (company, ann, mut chain) = scene(100).await;
     ann.operation(1, 60).granted().await;
     chain.mine(&[landing(&ann, 1, 45)]).await;
     let slept = chain.work().await[0];
     let owner = company.store.owner_of(&slept.fact).await.unwrap().unwrap();
     chain.reorganise().await;
-    assert_eq!(company.store.apply_fact(owner, &slept).await.unwrap(), Applied);
+    let woken = company.store.apply_fact(owner, &slept).await.unwrap();
+    assert_eq!(woken, FactOutcome::Replayed);
     company.store.finish_work(&slept).await.unwrap();
-    assert_eq!(chain.apply().await, [(Undo, Applied)]);
+    assert_eq!(chain.apply().await, [(Undo, FactOutcome::Replayed)]);
     assert_eq!(ann.balances().await, [40, 60, 0, 0]);
     company.finish().await;
 }
