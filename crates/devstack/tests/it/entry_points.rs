@@ -2,7 +2,7 @@ use alloy::{
     primitives::{Address, B512, Bytes, U256, address, bytes},
     sol,
 };
-use devstack::{Stack, entry_points};
+use devstack::{Stack, entry_points, keys};
 use erc4337::{
     EntryPointVersion, Factory, PaymasterFields, UserOperation,
     events::IEntryPoint,
@@ -156,14 +156,14 @@ fn our_sponsorship_digest_is_the_deployed_contracts() {
 }
 
 #[test]
-fn each_paymaster_has_its_owner_its_signer_and_its_deposit() {
+fn each_paymaster_has_its_owner_its_signers_and_its_deposit() {
     on_stack(async |stack| {
         let node = stack.node();
         for (version, entry_point) in &stack.chain.entry_points {
             let paymaster = stack.chain.paymasters[version];
             let signers =
                 node.view(paymaster, &IStipendPaymaster::getSignersCall {}).await.unwrap();
-            assert_eq!(signers, [stack.chain.signer]);
+            assert_eq!(signers, [stack.chain.signer, keys::STANDBY]);
             let owner = node.view(paymaster, &IStipendPaymaster::ownerCall {}).await.unwrap();
             assert_eq!(owner, stack.chain.paymaster_owner);
             let call = entry_points::IEntryPoint::balanceOfCall { account: paymaster };
