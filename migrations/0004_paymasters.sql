@@ -1,6 +1,6 @@
 -- Deployed paymaster contracts: a small directory, on every shard. Each belongs to one tenant, and an
--- event that names it is that tenant's. Written at start from the configuration; a paymaster never
--- changes its tenant or EntryPoint. Read by the ingester's appliers, and before each signature.
+-- event that names it is that tenant's. Written at start from the configuration, and by an operator who
+-- chooses the signer; a paymaster never changes its tenant or EntryPoint. Read by the ingester's appliers, and before each signature.
 CREATE TABLE paymasters (
     chain_id bigint NOT NULL,
     paymaster bytea NOT NULL,

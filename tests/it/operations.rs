@@ -1,10 +1,10 @@
 //! Operations that are unlike the plain one, each settled at exactly what the chain charged.
 
-use alloy::primitives::U256;
+use alloy::{primitives::U256, sol_types::SolCall};
 use devstack::keys;
 use e2e::{
     Env, User, Wallet, on_own_stack, on_shared_stack,
-    user::{IFlaky, Sent, fees_raised_by, max_cost_of, nonce_of},
+    user::{ICounter, IFlaky, Sent, fees_raised_by, max_cost_of, nonce_of, on_next_key},
 };
 use futures::future::join_all;
 use serde_json::json;
@@ -159,5 +159,35 @@ fn one_url_serves_the_paymaster_and_the_bundler() {
         assert!(sent.wire.iter().any(|call| call == "bundler pm_getPaymasterData"));
         assert!(user.lands(&request, &sent).await.success);
         user.settled_exactly(env, &sent).await;
+    });
+}
+
+/// Bytes of calldata that the paymaster has to hash.
+const MUCH_CALLDATA: usize = 6_000;
+
+#[test]
+fn an_operation_with_much_calldata_lands_with_the_least_gas_that_is_sponsored() {
+    on_shared_stack(async |env| {
+        // The second is a first operation, which carries the EIP-7702 marker and is encoded anew.
+        for wallet in [Wallet::SIMPLE_07, Wallet::EIP7702_09] {
+            let user = env.user("verbose", wallet).await;
+            let mut call = ICounter::incrementCall {}.abi_encode();
+            call.resize(MUCH_CALLDATA, 0x5a);
+            let request = user.request.clone().call(env.stack.chain.counter, call);
+            let mut op = on_next_key(&user.prepares(&request).await);
+            op["paymasterVerificationGasLimit"] = json!("0x1");
+            let refused = env.api.call("pm_getPaymasterData", user.paymaster_params(&op)).await;
+            let refused = refused.unwrap_err();
+            assert_eq!(refused["data"]["reason"], "paymaster_gas_out_of_bounds", "{refused}");
+            let words = refused["message"].as_str().unwrap();
+            let (_, least) = words.split_once("between ").unwrap();
+            let least: u64 = least.split(' ').next().unwrap().parse().unwrap();
+            op["paymasterVerificationGasLimit"] = json!(format!("{least:#x}"));
+            let sponsored = env.api.call("pm_getPaymasterData", user.paymaster_params(&op)).await;
+            op["paymasterData"] = sponsored.unwrap()["paymasterData"].clone();
+            let sent = user.signs_and_submits(&request, &op).await;
+            assert!(user.lands(&request, &sent).await.success, "{wallet:?}");
+            user.settled_exactly(env, &sent).await;
+        }
     });
 }

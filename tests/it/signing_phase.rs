@@ -40,7 +40,11 @@ fn with_fields(op: &Value, answer: &Value) -> Value {
 /// The operation as committed, signed by its account.
 async fn committed_and_signed(env: &Env, user: &User, key: &str, op: &Value) -> Value {
     let committed = phase(env, user, key, "commit", op).await.unwrap();
-    let mut op = with_fields(op, &committed);
+    signed(user, with_fields(op, &committed)).await
+}
+
+/// The operation with its account's signature, and the signature of its authorization if it has one.
+async fn signed(user: &User, mut op: Value) -> Value {
     let signed = user.signs(&user.request, &op).await;
     op["signature"] = signed["signature"].clone();
     if let Some(authorization) = signed.get("eip7702Auth") {
@@ -104,10 +108,10 @@ fn a_finalize_is_safe_to_repeat_over_rest() {
         let committed = ask("commit", &op).await;
         assert_eq!(committed.status, 200, "{committed:?}");
         assert_eq!(committed.json().get("id"), None, "there is no sponsorship yet");
-        let mut op = with_fields(&op, &committed.json());
+        let op = with_fields(&op, &committed.json());
         let needed = e2e::books::points(env.micropoints(max_cost_of(&op)));
         assert_eq!(committed.json()["points"], needed);
-        op["signature"] = user.signs(&user.request, &op).await["signature"].clone();
+        let op = signed(&user, op).await;
 
         let (first, again) = (ask("finalize", &op).await, ask("finalize", &op).await);
         assert_eq!((first.status, again.status), (201, 200), "{first:?}");
@@ -147,7 +151,7 @@ fn the_accounts_signature_proves_the_user_where_a_publishable_key_does_not() {
 }
 
 #[test]
-fn a_commit_says_insufficient_points_and_to_a_bare_key_not_how_few() {
+fn a_bare_key_learns_nothing_of_the_points_before_the_account_has_signed() {
     on_shared_stack(async |env| {
         let user = env.user("too-poor-to-commit", Wallet::EIP7702_09).await;
         let op = user.estimates().await;
@@ -155,10 +159,39 @@ fn a_commit_says_insufficient_points_and_to_a_bare_key_not_how_few() {
         let debit = json!({"amount": available, "reason": "spent", "reference": "all"});
         let path = format!("v1/accounts/{}/debits", user.external_id);
         env.api.post_keyed(&path, "all", &debit).await.success();
-        let key = env.bare_key_of_app("bare").await;
-        let refused = phase(env, &user, &key, "commit", &op).await.unwrap_err();
+        let server = env.endpoints.secret_key.as_str();
+        let refused = phase(env, &user, server, "commit", &op).await.unwrap_err();
         assert_eq!(refused["data"]["reason"], "insufficient_points", "{refused}");
-        assert_eq!(refused["message"], "insufficient points");
+
+        let bare = env.bare_key_of_app("bare").await;
+        let signed = committed_and_signed(env, &user, &bare, &op).await;
+        let refused = phase(env, &user, &bare, "finalize", &signed).await.unwrap_err();
+        assert_eq!(refused["data"]["reason"], "insufficient_points", "{refused}");
+        assert_eq!(refused["message"], "insufficient points", "not even then how few");
+    });
+}
+
+#[test]
+fn an_authorisation_that_the_chain_would_not_carry_out_proves_nothing() {
+    on_shared_stack(async |env| {
+        let user = env.user("forged-delegation", Wallet::EIP7702_09).await;
+        let key = env.bare_key_of_app("bare").await;
+        let op = user.estimates().await;
+        let signed = committed_and_signed(env, &user, &key, &op).await;
+        let with = |field: &str, value: Value| {
+            let mut op = signed.clone();
+            op["eip7702Auth"][field] = value;
+            op
+        };
+        let someone = format!("0x{}", "17".repeat(32));
+        for forged in
+            [with("r", json!(someone)), with("nonce", json!("0x1")), with("chainId", json!("0x1"))]
+        {
+            let refused = phase(env, &user, &key, "finalize", &forged).await.unwrap_err();
+            assert_eq!(refused["data"]["reason"], "authorisation_invalid", "{refused}");
+            assert_eq!(reserved(&user, &op).await, 0);
+        }
+        phase(env, &user, &key, "finalize", &signed).await.unwrap();
     });
 }
 

@@ -285,6 +285,7 @@ const fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::DelegateUnknown
         | Refusal::DelegateNotAllowed(_)
         | Refusal::DelegateChanged
+        | Refusal::AuthorisationInvalid
         | Refusal::ParallelUnsupported
         | Refusal::NotCommitted
         | Refusal::Grant(GrantRefusal::CostOutOfRange(_))
@@ -293,9 +294,10 @@ const fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::NotSponsored => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::UnknownMethod(_) | Refusal::ChainNotNamed => StatusCode::BAD_REQUEST,
         Refusal::UserProofRequired => StatusCode::FORBIDDEN,
-        Refusal::ChainNotReady(_) | Refusal::ChainHalted { .. } | Refusal::StaleHead { .. } => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Refusal::ChainNotReady(_)
+        | Refusal::ChainHalted { .. }
+        | Refusal::GasTankShort
+        | Refusal::StaleHead { .. } => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Grant(
             GrantRefusal::InsufficientPoints { .. }
             | GrantRefusal::NonceUsed

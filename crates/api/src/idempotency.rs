@@ -64,8 +64,8 @@ impl<'a> From<&'a MoveFunds> for MovementTerms<'a> {
     }
 }
 
-/// The key with the hash of what a sponsorship asks for. The account's signature and the paymaster's data are not part of
-/// it, because they are ignored.
+/// The key with the hash of what a sponsorship asks for. The account's signature is not part of
+/// it, nor the paymaster's data beyond a window that counts.
 pub(crate) fn keyed_sponsorship(
     key: CommandKey,
     chain_id: u64,

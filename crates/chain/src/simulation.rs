@@ -1,14 +1,18 @@
 //! Would an operation pass its validation, before its paymaster has signed?
 
-use alloy_primitives::{Address, Bytes, address, bytes, hex};
+use alloy_primitives::{Address, Bytes, address, bytes};
 use alloy_sol_types::{SolCall, SolError};
 use erc4337::UserOperation;
 use erc4337::events::IEntryPoint;
 use erc4337::user_operation::DELEGATION_PREFIX;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use crate::RpcError;
 use crate::node::{At, Node};
+use crate::rpc::{Delivery, Request, read_result};
+
+/// A node's code for a call that reverted.
+const EXECUTION_REVERTED: i64 = 3;
 
 /// Code of a paymaster that agrees to everything: it returns an empty context and a `validationData` of 0. The real one
 /// would need its signature, and that must not leave the house before the grant is committed.
@@ -29,10 +33,10 @@ pub enum Simulation {
 
 impl Node {
     /// Runs an operation through `handleOps` at the head, with its account's own signature and with a paymaster that
-    /// agrees. An authorization that goes along is taken as carried out.
+    /// agrees. An authorisation that goes along is taken as carried out: the caller knows that it is valid.
     ///
     /// # Errors
-    /// [`RpcError`] when the node does not answer, or not in the EntryPoint's words.
+    /// [`RpcError`] when the node does not answer, or the EntryPoint is not there.
     pub async fn simulate_validation(
         &self,
         operation: &UserOperation,
@@ -43,8 +47,8 @@ impl Node {
             let code = json!({ "code": AGREEING_PAYMASTER });
             overrides.insert(paymaster.paymaster.to_string(), code);
         }
-        if let Some(authorization) = &operation.eip7702_auth {
-            let delegated = [&DELEGATION_PREFIX[..], authorization.address.as_slice()].concat();
+        if let Some(authorisation) = &operation.eip7702_auth {
+            let delegated = [&DELEGATION_PREFIX[..], authorisation.address.as_slice()].concat();
             let code = json!({ "code": Bytes::from(delegated) });
             overrides.insert(operation.sender.to_string(), code);
         }
@@ -57,25 +61,32 @@ impl Node {
             "to": entry_point,
             "input": Bytes::from(call.abi_encode()),
         });
-        let params = json!([call, At::Head.param(), overrides]);
-        let answer: Result<Bytes, RpcError> = self.rpc.ask("eth_call", params).await;
-        match answer {
+        let latest = At::Head.param();
+        let requests = [
+            Request { method: "eth_getCode", params: json!([entry_point, latest]) },
+            Request { method: "eth_call", params: json!([call, latest, overrides]) },
+        ];
+        let [code, called] = self.rpc.send_together(Delivery::Repeatable, &requests).await?;
+        // A call of an address without code succeeds, and would prove nothing.
+        if read_result::<Bytes>("eth_getCode", &code?)?.is_empty() {
+            return Err(RpcError::malformed(format!("the EntryPoint {entry_point} has no code")));
+        }
+        match called.and_then(|answer| read_result::<Bytes>("eth_call", &answer)) {
             Ok(_) => Ok(Simulation::Passes),
-            Err(error) => match failure(&error) {
-                Some(reason) => Ok(Simulation::Fails(reason)),
-                None => Err(error),
-            },
+            Err(error) => failure(&error).map(Simulation::Fails).ok_or(error),
         }
     }
 }
 
-/// The EntryPoint's own reason, from the bytes that the call reverted with.
+/// The EntryPoint's own reason, or that of whoever reverted without one. `None` where it was not the call that failed.
 fn failure(error: &RpcError) -> Option<String> {
-    let RpcError::Rpc { data: Some(Value::String(data)), .. } = error else { return None };
-    let data = hex::decode(data).ok()?;
+    let RpcError::Rpc { code, message, .. } = error else { return None };
+    let data = error.revert_data().unwrap_or_default();
     if let Ok(failed) = IEntryPoint::FailedOp::abi_decode(&data) {
         return Some(failed.reason);
     }
-    let failed = IEntryPoint::FailedOpWithRevert::abi_decode(&data).ok()?;
-    Some(failed.reason)
+    if let Ok(failed) = IEntryPoint::FailedOpWithRevert::abi_decode(&data) {
+        return Some(failed.reason);
+    }
+    (*code == EXECUTION_REVERTED).then(|| message.clone())
 }

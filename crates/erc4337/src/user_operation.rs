@@ -1,6 +1,7 @@
 //! The operation a user asks for, in the shape that RPC clients use since EntryPoint v0.7.
 
-use alloy_primitives::{Address, Bytes, U256, address};
+use alloy_eip7702::Authorization;
+use alloy_primitives::{Address, Bytes, Signature, U256, address};
 
 /// The `factory` that says "this account is an EIP-7702 delegation", padded to an address
 /// ([ERC-4337](https://eips.ethereum.org/EIPS/eip-4337#support-for-eip-7702-authorizations)).
@@ -86,6 +87,7 @@ pub enum PaymasterSignatureField {
 /// ([EIP-7702](https://eips.ethereum.org/EIPS/eip-7702#set-code-transaction)).
 ///
 /// The signature is a dummy until the user signs, so nothing here is verified: it is carried to the bundler as it came.
+/// [`Eip7702Auth::authority`] says who signed it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Eip7702Auth {
     /// The delegate.
@@ -100,6 +102,26 @@ pub struct Eip7702Auth {
     pub s: U256,
     /// The signature's parity, unverified; zero when the client sent none.
     pub y_parity: U256,
+}
+
+impl Eip7702Auth {
+    /// Whose key signed the authorisation; `None` when nobody's can have.
+    #[must_use]
+    pub fn authority(&self) -> Option<Address> {
+        let Self { address, chain_id, nonce, r, s, y_parity } = *self;
+        let is_odd = match y_parity.try_into() {
+            Ok(0_u8) => false,
+            Ok(1) => true,
+            Ok(_) | Err(_) => return None,
+        };
+        let hash = Authorization { chain_id, address, nonce }.signature_hash();
+        let signature = Signature::new(r, s, is_odd);
+        // A high s is refused by the chain as well.
+        if signature.normalize_s().is_some() {
+            return None;
+        }
+        signature.recover_address_from_prehash(&hash).ok()
+    }
 }
 
 impl UserOperation {

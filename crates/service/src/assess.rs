@@ -188,7 +188,7 @@ fn estimate_failed(error: RpcError) -> ServiceError {
         RpcError::Rpc { code, message, .. }
             if OPERATION_FAILS.contains(&code) || code == EXECUTION_REVERTED =>
         {
-            Refusal::SimulationFailed(message).into()
+            Refusal::simulation_failed(message).into()
         }
         // Not the operation's fault, and not the caller's to hear in the bundler's own code.
         RpcError::Rpc { code, message, .. } => ServiceError::Bundler(RpcError::Malformed {

@@ -5,7 +5,7 @@ use domain::ledger::sponsorship::GrantRefusal;
 use domain::{Points, Quote, Wei};
 use erc4337::sponsorship::SignatureForm;
 
-use crate::identity::Caller;
+use crate::identity::{Caller, Reach};
 use crate::sponsor::{Prepared, SponsorRequest};
 use crate::{Refusal, Service, ServiceError};
 
@@ -75,6 +75,10 @@ impl Service {
         run.points = Some(points);
         run.quote = Some(quote);
         self.refuse_if_out_of_bounds(prepared, &head).await?;
+        // Without proof of the user not even whether the points would do: a price can be asked in steps.
+        if caller.reach == Reach::NoAccount {
+            return Ok(head);
+        }
         let balances = self.store.balances(caller.tenant, prepared.account).await?;
         let available = balances.map_or(Points::ZERO, |found| found.balances.available);
         let needed = points.saturating_sub(reserved);

@@ -27,7 +27,7 @@ pub enum Refusal {
     WalletNotLinked(Address),
     /// A publishable key alone proves no user.
     #[error(
-        "a publishable key does not prove who the user is; ask through the company's server with a secret key"
+        "a publishable key does not prove who the user is; ask through the company's server with a secret key, or on EntryPoint v0.9 let the account sign first (context.signingPhase)"
     )]
     UserProofRequired,
     /// Nobody reads the chain yet.
@@ -78,7 +78,7 @@ pub enum Refusal {
     /// A limit or fee is out of bounds.
     #[error(transparent)]
     Bounds(#[from] BoundsRefusal),
-    /// The bundler's simulation fails.
+    /// The simulation of the bundler, or of the node, fails.
     #[error("the operation fails in simulation: {0}")]
     SimulationFailed(String),
     /// The operation carries the EIP-7702 marker and nothing says which delegate.
@@ -89,6 +89,14 @@ pub enum Refusal {
         "the operation's sender delegates by EIP-7702 to {0}, which is not among the delegates allowed here"
     )]
     DelegateNotAllowed(Address),
+    /// The EIP-7702 authorisation is not one that the chain carries out.
+    #[error(
+        "eip7702Auth is not signed by the sender for this chain and its present nonce; let the account sign it as well before finalize"
+    )]
+    AuthorisationInvalid,
+    /// The paymaster's deposit does not cover the operation.
+    #[error("the gas tank is too low for this operation just now")]
+    GasTankShort,
     /// The sender has another delegate than when the operation was sponsored.
     #[error(
         "the operation's sender delegates to another contract than when it was sponsored; sponsor it again as it is now"
@@ -141,6 +149,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// What a simulation's reason means. `AA31` is said of the paymaster's deposit alone
+    /// ([ERC-4337](https://eips.ethereum.org/EIPS/eip-4337)), which is not the operation's fault.
+    pub(crate) fn simulation_failed(reason: String) -> Self {
+        if reason.contains("AA31") { Self::GasTankShort } else { Self::SimulationFailed(reason) }
+    }
+
     /// The stable name.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -164,6 +178,8 @@ impl Refusal {
             Self::DelegateUnknown => "delegate_unknown",
             Self::DelegateNotAllowed(_) => "delegate_not_allowed",
             Self::DelegateChanged => "delegate_changed",
+            Self::AuthorisationInvalid => "authorisation_invalid",
+            Self::GasTankShort => "gas_tank_short",
             Self::ParallelUnsupported => "signing_phase_unsupported",
             Self::NotCommitted => "not_committed",
             Self::CommitExpired { .. } => "commit_expired",
@@ -189,6 +205,7 @@ impl Refusal {
             Self::ChainNotReady(_)
             | Self::ChainHalted { .. }
             | Self::StaleHead { .. }
+            | Self::GasTankShort
             | Self::WalletMoved
             | Self::PaymasterChanged
             | Self::Grant(GrantRefusal::InsufficientPoints { .. } | GrantRefusal::Closing)
@@ -208,6 +225,7 @@ impl Refusal {
             | Self::DelegateUnknown
             | Self::DelegateNotAllowed(_)
             | Self::DelegateChanged
+            | Self::AuthorisationInvalid
             | Self::ParallelUnsupported
             | Self::NotCommitted
             | Self::CommitExpired { .. }

@@ -8,7 +8,7 @@
 //!
 //! EntryPoint v0.9 alone: only there the account's signature leaves the paymaster's out.
 
-use alloy_primitives::B256;
+use alloy_primitives::{B256, U256};
 use chain::node::Header;
 use chain::simulation::Simulation;
 use domain::chain_fact::ChainTime;
@@ -16,7 +16,7 @@ use domain::{Points, Slot, Wei, window};
 use erc4337::UserOperation;
 use erc4337::hash::user_op_hash;
 use erc4337::sponsorship::{PaymasterData, SignatureForm};
-use erc4337::user_operation::PaymasterFields;
+use erc4337::user_operation::{PaymasterFields, delegate_of_code};
 
 use crate::identity::Caller;
 use crate::quote::DryRun;
@@ -83,12 +83,15 @@ impl Service {
             return Ok(given);
         }
         let committed = request.operation.paymaster.clone().ok_or(Refusal::NotCommitted)?;
-        let prepared = self.prepare(caller, request, SignatureForm::Parallel).await?;
+        let mut prepared = self.prepare(caller, request, SignatureForm::Parallel).await?;
         let head = self.ready_to_sign(caller, &prepared, keyed.as_ref()).await?;
         let valid_until = self.committed_window(&committed, &prepared, &head)?;
+        // From here on it is what the account signed, so that its signature holds where it is estimated, too.
+        prepared.operation = prepared.unsigned(valid_until)?;
         // The account signed this window, so another one is another request.
         let request_hash = prepared.digest(valid_until)?;
-        self.refuse_unless_account_signed(&prepared, valid_until).await?;
+        refuse_unless_authorised(&prepared).await?;
+        self.refuse_unless_account_signed(&prepared).await?;
         if keyed.is_none()
             && let Some(given) =
                 self.repeat(caller, &prepared, request_hash, head.timestamp).await?
@@ -132,16 +135,34 @@ impl Service {
     async fn refuse_unless_account_signed(
         &self,
         prepared: &Prepared<'_>,
-        valid_until: ChainTime,
     ) -> Result<(), ServiceError> {
-        let operation = prepared.unsigned(valid_until)?;
         let node = &prepared.chain.node;
-        let simulation = node.simulate_validation(&operation, prepared.slot.entry_point).await;
+        let simulation =
+            node.simulate_validation(&prepared.operation, prepared.slot.entry_point).await;
         match simulation.map_err(ServiceError::Node)? {
             Simulation::Passes => Ok(()),
-            Simulation::Fails(reason) => Err(Refusal::SimulationFailed(reason).into()),
+            Simulation::Fails(reason) => Err(Refusal::simulation_failed(reason).into()),
         }
     }
+}
+
+/// Refuses an authorisation that the chain would not carry out ([EIP-7702](https://eips.ethereum.org/EIPS/eip-7702)):
+/// the simulation takes it as carried out, and would let anybody put a delegate of their own before somebody's account.
+async fn refuse_unless_authorised(prepared: &Prepared<'_>) -> Result<(), ServiceError> {
+    let Prepared { chain, operation, .. } = prepared;
+    let Some(authorisation) = &operation.eip7702_auth else { return Ok(()) };
+    let sender = operation.sender;
+    let code = chain.node.code(sender).await.map_err(ServiceError::Node)?;
+    let current = delegate_of_code(&code);
+    if current == Some(authorisation.address) {
+        return Ok(());
+    }
+    let nonce = chain.node.transaction_count(sender).await.map_err(ServiceError::Node)?;
+    let is_valid = authorisation.authority() == Some(sender)
+        && (authorisation.chain_id.is_zero() || authorisation.chain_id == U256::from(chain.id.0))
+        && authorisation.nonce == nonce
+        && (code.is_empty() || current.is_some());
+    if is_valid { Ok(()) } else { Err(Refusal::AuthorisationInvalid.into()) }
 }
 
 impl Prepared<'_> {

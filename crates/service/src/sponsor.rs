@@ -10,10 +10,10 @@ use domain::bounds::Bounds;
 use domain::chain_fact::ChainTime;
 use domain::ledger::sponsorship::GrantRequest;
 use domain::{AccountId, ChainId, Gas, Quote, Slot, Wei, window};
-use erc4337::UserOperation;
 use erc4337::gas::max_cost;
 use erc4337::sponsorship::{PaymasterHeader, SignatureForm, ValidityWindow};
 use erc4337::user_operation::PaymasterFields;
+use erc4337::{Factory, UserOperation};
 use signer::LocalSigner;
 use store::Keyed;
 use store::sponsorships::{CommittedGrant, GrantAnswer, GrantCommand, PaymasterGas};
@@ -22,11 +22,14 @@ use crate::chains::{Chain, Paymaster};
 use crate::identity::Caller;
 use crate::{Refusal, Service, ServiceError};
 
-/// The paymaster's verification gas where the client brings none: three times what its validation
-/// was measured to use, with the EntryPoint's share.
-pub(crate) const VERIFICATION_GAS: Gas = Gas(45_000);
-/// The least verification gas with which validation was seen to pass.
-const LEAST_VERIFICATION_GAS: Gas = Gas(20_000);
+/// The paymaster's verification gas where the client brings none, apart from [`hashing_gas`]: three
+/// times what its validation was measured to use, with the EntryPoint's share.
+const VERIFICATION_GAS: u128 = 45_000;
+/// The least with which validation was seen to pass, apart from [`hashing_gas`].
+const LEAST_VERIFICATION_GAS: u128 = 20_000;
+/// What hashing the operation takes per byte: several times the price of a copied and hashed word,
+/// because with the EIP-7702 marker the operation is encoded anew.
+const HASHING_GAS_PER_BYTE: u128 = 2;
 /// The paymaster has no call after the operation.
 pub(crate) const POST_OP_GAS: Gas = Gas(0);
 /// Bundlers may ask for some all the same; it is paid for as far as it is unused.
@@ -42,7 +45,7 @@ pub struct SponsorRequest {
     pub chain_id: ChainId,
     /// The EntryPoint.
     pub entry_point: Address,
-    /// The operation; its signature and paymaster data are ignored.
+    /// The operation. Its signature and paymaster data count only for [`Service::finalize`].
     pub operation: UserOperation,
     /// The caller's key, where it gave one.
     pub keyed: Option<Keyed>,
@@ -136,7 +139,7 @@ impl Service {
             return Err(Refusal::SignatureTooLong { length, most: MOST_SIGNATURE_BYTES }.into());
         }
         let account = self.payer(caller, chain, operation.sender, form).await?;
-        let gas = paymaster_gas(operation.paymaster.as_ref(), &self.settings.bounds)?;
+        let gas = paymaster_gas(&operation, &self.settings.bounds)?;
         let delegate = chain.delegate(&operation).await?;
         operation.paymaster = Some(PaymasterFields {
             paymaster: paymaster.address,
@@ -316,15 +319,14 @@ fn header(
 
 /// The limits that came in, if the paymaster can run with them and nobody gains by them; ours where
 /// there are none.
-fn paymaster_gas(
-    fields: Option<&PaymasterFields>,
-    bounds: &Bounds,
-) -> Result<PaymasterGas, Refusal> {
+fn paymaster_gas(operation: &UserOperation, bounds: &Bounds) -> Result<PaymasterGas, Refusal> {
+    let fields = operation.paymaster.as_ref();
     let most = bounds.paymaster_verification_gas_cap;
     let verification = match fields.map_or(0, |fields| fields.verification_gas_limit) {
-        0 => VERIFICATION_GAS,
+        0 => default_verification_gas(operation),
         limit => Gas(limit),
     };
+    let least = LEAST_VERIFICATION_GAS.saturating_add(hashing_gas(operation));
     let post_op = Gas(fields.map_or(0, |fields| fields.post_op_gas_limit));
     let within = |field, value, least, most| {
         if (least..=most).contains(&value) {
@@ -334,12 +336,23 @@ fn paymaster_gas(
         }
     };
     Ok(PaymasterGas {
-        verification: within(
-            "paymasterVerificationGasLimit",
-            verification,
-            LEAST_VERIFICATION_GAS,
-            most,
-        )?,
+        verification: within("paymasterVerificationGasLimit", verification, Gas(least), most)?,
         post_op: within("paymasterPostOpGasLimit", post_op, Gas(0), MOST_POST_OP_GAS)?,
     })
+}
+
+/// The paymaster's verification gas for an operation whose client brings none.
+pub(crate) fn default_verification_gas(operation: &UserOperation) -> Gas {
+    Gas(VERIFICATION_GAS.saturating_add(hashing_gas(operation)))
+}
+
+/// What the length of an operation adds to the paymaster's validation, which hashes all of it.
+fn hashing_gas(operation: &UserOperation) -> u128 {
+    let factory = match &operation.factory {
+        None => 0,
+        Some(Factory::Deploy { data, .. }) => data.len(),
+        Some(Factory::Eip7702 { init_data }) => init_data.len(),
+    };
+    let bytes = operation.call_data.len().saturating_add(factory);
+    HASHING_GAS_PER_BYTE.saturating_mul(u128::try_from(bytes).unwrap_or(u128::MAX))
 }

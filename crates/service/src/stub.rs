@@ -8,7 +8,7 @@ use erc4337::sponsorship::SignatureForm;
 use erc4337::user_operation::PaymasterFields;
 
 use crate::identity::Caller;
-use crate::sponsor::{POST_OP_GAS, VERIFICATION_GAS};
+use crate::sponsor::{POST_OP_GAS, default_verification_gas};
 use crate::{Service, ServiceError};
 
 impl Service {
@@ -34,7 +34,7 @@ impl Service {
         self.refuse_unless_followed(chain).await?;
         Ok(PaymasterFields {
             paymaster: paymaster.address,
-            verification_gas_limit: VERIFICATION_GAS.0,
+            verification_gas_limit: default_verification_gas(operation).0,
             post_op_gas_limit: POST_OP_GAS.0,
             data: form.stub_paymaster_data(),
         })

@@ -8,7 +8,8 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::ledger::tcc::DbTime;
-use domain::{ReservationId, window};
+use domain::{ChainId, ReservationId, window};
+use erc4337::user_operation::PaymasterSignatureField;
 use serde::{Deserialize, Serialize};
 use service::sponsor::Sponsored;
 use store::sponsorships::CloseOutcome;
@@ -40,7 +41,7 @@ pub(super) async fn create(
     Body(terms): Body<OperationTerms>,
 ) -> Result<Response, ApiError> {
     let request = terms.request(Some(key))?;
-    let signature_field = app.service.chain(request.chain_id)?.bundler.signature_field();
+    let signature_field = signature_field(&app, request.chain_id);
     let sponsored = match terms.context().signing_phase() {
         Some(SigningPhase::Commit) => {
             let commitment = Box::pin(app.service.commit(&caller, request)).await?;
@@ -57,6 +58,12 @@ pub(super) async fn create(
         response.headers_mut().insert(EXPIRED, HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// As the chain's bundlers take it. A chain that is not served any more still has its replays.
+fn signature_field(app: &App, chain: ChainId) -> PaymasterSignatureField {
+    let chain = app.service.chain(chain);
+    chain.map_or(PaymasterSignatureField::Inline, |chain| chain.bundler.signature_field())
 }
 
 /// By the newest block that was read, never by the wall clock.

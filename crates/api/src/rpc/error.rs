@@ -28,6 +28,8 @@ pub const INVALID_PARAMS: i64 = -32_602;
 pub const NOT_NOW: i64 = -32_500;
 /// The paymaster refuses: points or policy.
 pub const REFUSED: i64 = -32_501;
+/// The paymaster's deposit is short.
+pub const TANK_SHORT: i64 = -32_508;
 /// Too much of one sender.
 pub const THROTTLED: i64 = -32_504;
 /// Unauthorized ([EIP-1193](https://eips.ethereum.org/EIPS/eip-1193#provider-errors)).
@@ -172,6 +174,7 @@ pub const fn refusal_code(refusal: &Refusal) -> i64 {
         | Refusal::ChainHalted { .. }
         | Refusal::StaleHead { .. }
         | Refusal::SimulationFailed(_) => NOT_NOW,
+        Refusal::GasTankShort => TANK_SHORT,
         Refusal::Grant(GrantRefusal::TooManyGrants) => THROTTLED,
         Refusal::WalletNotLinked(_)
         | Refusal::UserProofRequired
@@ -184,6 +187,7 @@ pub const fn refusal_code(refusal: &Refusal) -> i64 {
         )
         | Refusal::DelegateNotAllowed(_)
         | Refusal::DelegateChanged
+        | Refusal::AuthorisationInvalid
         | Refusal::CommitExpired { .. }
         | Refusal::WalletMoved
         | Refusal::PaymasterChanged

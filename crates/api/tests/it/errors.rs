@@ -79,6 +79,8 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::DelegateUnknown,
         Refusal::DelegateNotAllowed(address),
         Refusal::DelegateChanged,
+        Refusal::AuthorisationInvalid,
+        Refusal::GasTankShort,
         Refusal::ParallelUnsupported,
         Refusal::NotCommitted,
         Refusal::CommitExpired { valid_until: 1, head: 2 },
@@ -198,6 +200,8 @@ fn refusal_kind(refusal: &Refusal) -> &'static str {
         | Refusal::DelegateUnknown
         | Refusal::DelegateNotAllowed(_)
         | Refusal::DelegateChanged
+        | Refusal::AuthorisationInvalid
+        | Refusal::GasTankShort
         | Refusal::ParallelUnsupported
         | Refusal::NotCommitted
         | Refusal::CommitExpired { .. }
@@ -253,8 +257,8 @@ fn the_page_of_errors_is_the_code() {
 #[test]
 fn every_kind_of_error_is_in_the_table() {
     let kinds: BTreeSet<_> = every_error().iter().map(kind).collect();
-    // 27 kinds of our own, and 34 codes of refusals.
-    assert_eq!(kinds.len(), 27 + 34);
+    // 27 kinds of our own, and 36 codes of refusals.
+    assert_eq!(kinds.len(), 27 + 36);
 }
 
 #[test]
