@@ -271,7 +271,11 @@ contract StipendPaymaster {
     }
 
     /// @notice Pays `amount` wei of the deposit out to `to`.
+    /// @param to Must accept plain ether.
+    /// @param amount The largest uint256 stands for the whole deposit at that moment: a sum that was read before would be
+    ///        too large as soon as one more operation has been charged, and then nothing at all would be paid out.
     function withdraw(address payable to, uint256 amount) external onlyOwner {
+        if (amount == type(uint256).max) amount = entryPoint.balanceOf(address(this));
         entryPoint.withdrawTo(to, amount);
     }
 

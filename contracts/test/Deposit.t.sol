@@ -42,6 +42,42 @@ contract DepositTest is PaymasterTest {
         vm.assertEq(w.entryPoint.balanceOf(address(w.paymaster)), 0, _on("deposit"));
     }
 
+    function test_an_operation_charged_in_between_does_not_stop_the_owner_from_taking_everything()
+        public
+        onEveryEntryPoint
+    {
+        uint256 before = BENEFICIARY.balance;
+        uint256 read = w.entryPoint.balanceOf(address(w.paymaster));
+        _handle(_sponsored());
+        uint256 left = w.entryPoint.balanceOf(address(w.paymaster));
+        uint256 earned = BENEFICIARY.balance - before;
+        vm.assertTrue(left < read, _on("nothing was charged"));
+
+        vm.expectRevert();
+        vm.prank(OWNER);
+        w.paymaster.withdraw(BENEFICIARY, read);
+
+        vm.prank(OWNER);
+        w.paymaster.withdraw(BENEFICIARY, type(uint256).max);
+        vm.assertEq(BENEFICIARY.balance - before, left + earned, _on("paid out"));
+        vm.assertEq(w.entryPoint.balanceOf(address(w.paymaster)), 0, _on("deposit"));
+    }
+
+    function test_everything_of_an_empty_deposit_is_nothing() public onEveryEntryPoint {
+        vm.prank(OWNER);
+        w.paymaster.withdraw(BENEFICIARY, DEPOSIT);
+        uint256 before = BENEFICIARY.balance;
+        vm.prank(OWNER);
+        w.paymaster.withdraw(BENEFICIARY, type(uint256).max);
+        vm.assertEq(BENEFICIARY.balance, before, _on("paid out"));
+    }
+
+    function test_nobody_but_the_owner_takes_everything() public onEveryEntryPoint {
+        vm.expectRevert(abi.encodeWithSelector(StipendPaymaster.CallerNotOwner.selector, GUARDIAN, OWNER));
+        vm.prank(GUARDIAN);
+        w.paymaster.withdraw(payable(GUARDIAN), type(uint256).max);
+    }
+
     function test_plain_ether_is_not_accepted() public onEveryEntryPoint {
         vm.prank(STRANGER);
         (bool accepted,) = address(w.paymaster).call{value: 1 ether}("");

@@ -15,15 +15,23 @@ contract Actors is PaymasterTest {
     /// @notice What the vault should have received, in wei.
     uint256 public toVault;
 
-    /// @notice Operations that landed, and calls that somebody made without a right to.
+    /// @notice Who should own each world's paymaster.
+    address[4] public ownerOf;
+
+    /// @notice Who should be able to accept each world's paymaster, or zero.
+    address[4] public pendingOf;
+
+    /// @notice Operations that landed, calls that somebody made without a right to, and ownerships that moved.
     uint256 public landed;
     uint256 public refusals;
+    uint256 public moves;
 
     constructor() {
         vm.deal(address(this), 1e12 ether);
         setUp();
         for (uint256 i = 0; i < worlds.length; ++i) {
             expected[i] = DEPOSIT;
+            ownerOf[i] = OWNER;
         }
     }
 
@@ -52,11 +60,12 @@ contract Actors is PaymasterTest {
         ++refusals;
     }
 
-    /// @notice Everybody but the one who may is refused, whatever they ask for.
-    function meddle(uint256 world, address caller, uint256 what, uint256 amount) external {
-        _enter(world);
+    /// @notice Whoever may not is refused, whatever they ask for: somebody with another role as much as a stranger.
+    function meddle(uint256 world, uint256 who, uint256 what, uint256 amount) external {
+        uint256 i = _enter(world);
+        address caller = _somebody(i, who);
         bytes[7] memory calls = [
-            abi.encodeCall(StipendPaymaster.withdraw, (payable(caller), amount)),
+            abi.encodeCall(StipendPaymaster.withdraw, (payable(caller), amount % 4 == 0 ? type(uint256).max : amount)),
             abi.encodeCall(StipendPaymaster.addStake, (uint32(amount))),
             abi.encodeCall(StipendPaymaster.unlockStake, ()),
             abi.encodeCall(StipendPaymaster.withdrawStake, (payable(caller))),
@@ -65,13 +74,31 @@ contract Actors is PaymasterTest {
             abi.encodeCall(StipendPaymaster.moveDepositToVault, ())
         ];
         what %= calls.length;
-        if (caller == (what == 6 ? GUARDIAN : OWNER)) return;
-        // No transaction comes from the zero address, which is who nobody's pending ownership waits for.
-        if (caller == address(0)) return;
+        address may = what == 6 ? GUARDIAN : what == 5 ? pendingOf[i] : ownerOf[i];
+        if (caller == may) return;
         vm.prank(caller);
         (bool done,) = address(w.paymaster).call(calls[what]);
         vm.assertTrue(!done, _on("obeyed"));
         ++refusals;
+    }
+
+    /// @notice The owner offers the ownership to somebody, or takes an offer back.
+    function offer(uint256 world, uint256 who, uint256 dice) external {
+        uint256 i = _enter(world);
+        address to = dice % 4 == 0 ? address(0) : _somebody(i, who);
+        vm.prank(ownerOf[i]);
+        w.paymaster.transferOwnership(to);
+        pendingOf[i] = to;
+    }
+
+    /// @notice Who was offered the ownership takes it.
+    function accept(uint256 world) external {
+        uint256 i = _enter(world);
+        if (pendingOf[i] == address(0)) return;
+        vm.prank(pendingOf[i]);
+        w.paymaster.acceptOwnership();
+        (ownerOf[i], pendingOf[i]) = (pendingOf[i], address(0));
+        ++moves;
     }
 
     /// @notice Anybody deposits.
@@ -81,12 +108,13 @@ contract Actors is PaymasterTest {
         expected[i] += amount;
     }
 
-    /// @notice The owner withdraws.
+    /// @notice The owner withdraws a part, or everything without knowing how much that is.
     function withdraw(uint256 world, uint256 amount) external {
         uint256 i = _enter(world);
-        amount %= expected[i] + 1;
-        vm.prank(OWNER);
-        w.paymaster.withdraw(BENEFICIARY, amount);
+        bool everything = amount % 4 == 0;
+        amount = everything ? expected[i] : amount % (expected[i] + 1);
+        vm.prank(ownerOf[i]);
+        w.paymaster.withdraw(BENEFICIARY, everything ? type(uint256).max : amount);
         expected[i] -= amount;
     }
 
@@ -106,14 +134,23 @@ contract Actors is PaymasterTest {
         return (worlds[i].entryPoint.balanceOf(paymaster), paymaster.balance);
     }
 
-    /// @notice Whether the owner is still the owner.
-    function owned(uint256 i) external view returns (bool) {
-        return worlds[i].paymaster.owner() == OWNER && worlds[i].paymaster.pendingOwner() == address(0);
+    /// @notice Who the paymaster says owns it, and may accept it.
+    function ownership(uint256 i) external view returns (address owner, address pendingOwner) {
+        return (worlds[i].paymaster.owner(), worlds[i].paymaster.pendingOwner());
     }
 
     /// @notice What the vault has received.
     function inVault() external view returns (uint256) {
         return VAULT.balance;
+    }
+
+    /// @dev One of those who have a say in something, or had, or never will.
+    function _somebody(uint256 i, uint256 dice) private view returns (address) {
+        address[8] memory cast =
+            [ownerOf[i], pendingOf[i], OWNER, GUARDIAN, vm.addr(SIGNER_KEY), vm.addr(STANDBY_KEY), STRANGER, BUNDLER];
+        address one = cast[dice % cast.length];
+        // No transaction comes from the zero address, which is the pending owner while there is none.
+        return one == address(0) ? STRANGER : one;
     }
 
     function _enter(uint256 world) private returns (uint256 i) {
@@ -146,13 +183,15 @@ contract InvariantsTest is Test {
 
     /// @notice What forge calls at random.
     function targetSelectors() external view returns (FuzzSelector[] memory list) {
-        bytes4[] memory selectors = new bytes4[](6);
+        bytes4[] memory selectors = new bytes4[](8);
         selectors[0] = Actors.sponsor.selector;
         selectors[1] = Actors.steal.selector;
         selectors[2] = Actors.meddle.selector;
         selectors[3] = Actors.deposit.selector;
         selectors[4] = Actors.withdraw.selector;
         selectors[5] = Actors.rescue.selector;
+        selectors[6] = Actors.offer.selector;
+        selectors[7] = Actors.accept.selector;
         list = new FuzzSelector[](1);
         list[0] = FuzzSelector(address(_actors), selectors);
     }
@@ -175,9 +214,11 @@ contract InvariantsTest is Test {
         vm.assertEq(_actors.inVault(), _actors.toVault(), "vault");
     }
 
-    function invariant_the_ownership_stays() public view {
+    function invariant_the_ownership_moves_only_from_its_owner_to_whom_it_was_offered() public view {
         for (uint256 i = 0; i < 4; ++i) {
-            vm.assertTrue(_actors.owned(i), "ownership");
+            (address owner, address pendingOwner) = _actors.ownership(i);
+            vm.assertEq(owner, _actors.ownerOf(i), "owner");
+            vm.assertEq(pendingOwner, _actors.pendingOf(i), "pending owner");
         }
     }
 }

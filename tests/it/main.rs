@@ -22,6 +22,7 @@ mod operations;
 mod operator;
 mod padding;
 mod paymaster_admin;
+mod paymaster_pending;
 mod processes;
 mod readme;
 mod refusals;

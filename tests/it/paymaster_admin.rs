@@ -282,7 +282,9 @@ fn code_that_is_not_the_sources_is_named() {
         operator.node.set_code(paymaster, &changed.into()).await.unwrap();
         let key = &operator.owner.file;
         let withdraw = format!("withdraw {paymaster} --amount all --key-file {key} --send");
-        operator.does(&withdraw).await.tells("an instance of an older release");
+        let withdrawn = operator.does(&withdraw).await;
+        withdrawn.tells("an instance of an older release");
+        withdrawn.tells("Withdraw everything that is there when it lands");
 
         let stranger = env.stack.chain.counter;
         operator.fails(&format!("show {stranger}")).await.tells("and should be");

@@ -9,9 +9,16 @@ use erc4337::{
 };
 use serde_json::Value;
 
-async fn rotates_to(env: &Env, paymaster: Address, signer: &str) -> Result<String, String> {
+async fn rotates_to(
+    env: &Env,
+    paymaster: Address,
+    signer: &str,
+    more: &[&str],
+) -> Result<String, String> {
     let (paymaster, chain) = (paymaster.to_string(), env.endpoints.chain_id.to_string());
-    let args = ["admin", "paymaster", "rotate", &paymaster, "--to", signer, "--chain", &chain];
+    let mut args = vec!["admin", "paymaster", "rotate", &paymaster, "--to", signer];
+    args.extend(["--chain", &chain]);
+    args.extend(more);
     env.stipend(&args).await.map_err(|error| error.to_string())
 }
 
@@ -33,13 +40,19 @@ fn a_standby_key_signs_from_the_moment_that_it_is_chosen() {
         for (name, signer) in
             [("dev", keys::SIGNER), ("standby", keys::STANDBY), ("dev", keys::SIGNER)]
         {
-            let printed = rotates_to(env, paymaster, name).await.unwrap();
+            let printed = rotates_to(env, paymaster, name, &["--send"]).await.unwrap();
             assert_eq!(printed.trim(), signer.to_string());
             let sent = user.sends(&user.increment()).await;
             assert_eq!(signer_of(&user, env, &sent.op), signer);
             user.settled_exactly(env, &sent).await;
         }
-        let refused = rotates_to(env, paymaster, "nobody").await.unwrap_err();
+        // Without --send nothing changes.
+        assert_eq!(rotates_to(env, paymaster, "standby", &[]).await.unwrap(), "");
+        let sent = user.sends(&user.increment()).await;
+        assert_eq!(signer_of(&user, env, &sent.op), keys::SIGNER);
+        user.settled_exactly(env, &sent).await;
+
+        let refused = rotates_to(env, paymaster, "nobody", &[]).await.unwrap_err();
         assert!(refused.contains("nobody is not among the signers"), "{refused}");
     });
 }

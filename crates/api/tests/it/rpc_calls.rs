@@ -32,7 +32,7 @@ async fn a_stub_is_as_long_as_the_real_thing_and_never_final() {
             assert_eq!(result["isFinal"], false, "{answer}");
             assert_eq!(result["sponsor"], json!({ "name": "Stipend" }));
             assert_eq!(result["paymasterData"].as_str().unwrap().len(), 2 + 2 * 76);
-            assert_eq!(result["paymasterVerificationGasLimit"], "0xafc8");
+            assert_eq!(result["paymasterVerificationGasLimit"], "0xafd0");
             assert_eq!(result["paymasterPostOpGasLimit"], "0x0");
         }
     }

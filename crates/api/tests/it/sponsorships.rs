@@ -194,7 +194,7 @@ async fn a_chain_that_nobody_reads_yet_signs_nothing() {
     let quote = house.post("/v1/quotes", "k", &terms).await.json();
     assert_eq!(quote["sponsored"], false);
     assert_eq!(quote["refusal"]["code"], "chain_not_ready");
-    // (100 000 + 100 000 + 45 000 + 50 000) gas × 4 gwei
-    assert_eq!(quote["maxCost"], "1180000000000000");
+    // (100 000 + 100 000 + 45 000 and 2 for each of 4 bytes + 50 000) gas × 4 gwei
+    assert_eq!(quote["maxCost"], "1180032000000000");
     assert_eq!(house.rows().await, before);
 }

@@ -18,7 +18,7 @@ use crate::wiring;
 pub(crate) enum Admin {
     #[command(flatten)]
     House(House),
-    /// Paymasters on their chains. No database is needed.
+    /// Paymasters on their chains. Only `rotate` needs the database.
     #[command(subcommand)]
     Paymaster(Box<paymaster::Paymaster>),
 }

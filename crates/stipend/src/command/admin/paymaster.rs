@@ -1,6 +1,6 @@
 //! `stipend admin paymaster`: deploying a paymaster, its deposit and stake, and moving to another.
 //!
-//! What changes the chain is a dry run unless the command says `--send`: the plan is printed in words, tried against the
+//! What changes something is a dry run unless the command says `--send`: the plan is printed in words, tried against the
 //! chain's present state, and what stands in its way is explained. Plans and progress go to standard error; standard
 //! output has what a script takes on: the address of `deploy`, the hashes of the transactions sent, what `show` found.
 //!
@@ -92,7 +92,8 @@ pub(crate) enum Paymaster {
     },
     /// Move a deposit from one instance to another of the same owner.
     Migrate(Box<migrate::Migrate>),
-    /// Make another of the paymaster's keys sign, at once and in every process. Changes the database, not the chain.
+    /// Make another of the paymaster's keys sign, at once and in every process. Changes the database, not the chain. Every
+    /// running `serve` must have been started with the key in its configuration.
     Rotate(rotate::Rotate),
 }
 

@@ -224,6 +224,7 @@ fn step(session: &Session, salt: B256, code: &Bytes, paymaster: Address) -> Step
         returns: Some(paymaster.to_vec().into()),
         arriving: U256::ZERO,
         brings: U256::ZERO,
+        passes_on: false,
         proof: Proof::Code,
     }
 }

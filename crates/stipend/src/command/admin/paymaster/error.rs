@@ -127,8 +127,9 @@ pub(crate) enum PaymasterError {
     Refused(#[source] RpcError),
     /// The transaction may or may not get into a block.
     #[error(
-        "transaction {hash} is in no block after {seconds} s, and may still get into one. Wait for it before you send \
-         anything else with this key; the same command without --send shows how things stand"
+        "transaction {hash} is in no block after {seconds} s, and may still get into one, or another in its place. Wait \
+         for it, or send the same command with --replace and higher fees, which takes its place; without --send it shows \
+         how things stand"
     )]
     Unconfirmed {
         /// What to look for.
@@ -136,6 +137,12 @@ pub(crate) enum PaymasterError {
         /// How long was waited.
         seconds: u64,
     },
+    /// The account has no transaction that waits.
+    #[error(
+        "there is nothing to replace: the node knows of no transaction of {0} that is in no block yet. Perhaps it got into \
+         one: `show` tells what it did. If it was lost, the command without --replace takes the same place"
+    )]
+    NothingToReplace(Address),
     /// The transaction reverted on chain although its simulation did not.
     #[error(
         "transaction {0} reverted: nothing changed but the fee that it paid. Something changed between the simulation and \

@@ -29,7 +29,7 @@ pub(crate) struct Target {
 /// How much of the deposit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Share {
-    /// Whatever it is when the plan is made.
+    /// Everything that is there when the transaction lands.
     All,
     /// So much.
     Part(Amount),
@@ -111,6 +111,9 @@ pub(crate) fn warn_of_signed(paymaster: Address, config: Option<&Config>) {
     );
 }
 
+/// What `all` means, in words.
+const EVERYTHING: &str = "everything that is there when it lands";
+
 /// An instance with its deposit and stake, and who acts on it.
 #[derive(Debug)]
 pub(crate) struct Scene<'a> {
@@ -127,11 +130,7 @@ impl Scene<'_> {
         match order {
             Order::Deposit(amount) => self.deposit(amount),
             Order::Withdraw { share, to } => {
-                let amount = match share {
-                    Share::All => Amount(self.stakes.deposit),
-                    Share::Part(amount) => amount,
-                };
-                self.withdraw(amount, to.unwrap_or(self.paymaster.roles.owner))
+                self.withdraw(share, to.unwrap_or(self.paymaster.roles.owner))
             }
             Order::MoveToVault => Ok(self.move_to_vault()),
             Order::Stake { amount, delay } => Ok(self.stake(amount, delay)),
@@ -155,29 +154,33 @@ impl Scene<'_> {
         })
     }
 
-    /// Takes out of the deposit.
-    pub(crate) fn withdraw(&self, amount: Amount, to: Address) -> Result<Step, PaymasterError> {
-        some(amount)?;
+    /// Takes out of the deposit. All of it is asked for without a sum, which an operation that lands first would make
+    /// too large.
+    pub(crate) fn withdraw(&self, share: Share, to: Address) -> Result<Step, PaymasterError> {
         let deposit = Amount(self.stakes.deposit);
+        // All of nothing is sent too: something may arrive before it lands, and it has to be safe to repeat.
+        let (amount, asked, what) = match share {
+            Share::All => (deposit, U256::MAX, format!("{EVERYTHING} ({deposit} now)")),
+            Share::Part(amount) => {
+                some(amount)?;
+                (amount, amount.0, amount.to_string())
+            }
+        };
         if deposit < amount {
             return Err(PaymasterError::Short { deposit, asked: amount });
         }
-        let call = IPaymaster::withdrawCall { to, amount: amount.0 };
-        let title =
-            format!("Withdraw {amount} of the deposit of {} to {to}", self.paymaster.address);
+        let call = IPaymaster::withdrawCall { to, amount: asked };
+        let title = format!("Withdraw {what} of the deposit of {} to {to}", self.paymaster.address);
         let after = self.stakes.deposit.saturating_sub(amount.0);
+        let decoded = match share {
+            Share::All => format!("withdraw(to = {to}, amount = the largest: everything)"),
+            Share::Part(amount) => format!("withdraw(to = {to}, amount = {})", amount.0),
+        };
         Ok(Step {
             effects: vec![self.deposit_becomes(after)],
             brings: self.mine(to, amount.0),
-            proof: self.event(
-                IStakes::Withdrawn::SIGNATURE_HASH,
-                Some((to, amount.0).abi_encode_params().into()),
-            ),
-            ..self.plain(
-                title,
-                self.call(U256::ZERO, input(&call)),
-                format!("withdraw(to = {to}, amount = {})", amount.0),
-            )
+            proof: self.withdrawn(to, (share != Share::All).then_some(amount.0)),
+            ..self.plain(title, self.call(U256::ZERO, input(&call)), decoded)
         })
     }
 
@@ -189,7 +192,7 @@ impl Scene<'_> {
         Step {
             effects: vec![self.deposit_becomes(U256::ZERO)],
             // How much it is, the block decides.
-            proof: self.event(IStakes::Withdrawn::SIGNATURE_HASH, None),
+            proof: self.withdrawn(vault, None),
             ..self.plain(title, call, "moveDepositToVault()".to_owned())
         }
     }
@@ -284,12 +287,19 @@ impl Scene<'_> {
             returns: None,
             arriving: U256::ZERO,
             brings: U256::ZERO,
+            passes_on: false,
             proof: Proof::Code,
         }
     }
 
     fn deposit_becomes(&self, after: U256) -> (String, String, String) {
         both("deposit", self.stakes.deposit, after)
+    }
+
+    /// The EntryPoint's word that it has paid out to somebody.
+    fn withdrawn(&self, to: Address, exactly: Option<U256>) -> Proof {
+        let emitter = self.paymaster.roles.entry_point;
+        Proof::Withdrawn { emitter, paymaster: self.paymaster.address, to, exactly }
     }
 
     /// The EntryPoint's event of this kind about this paymaster.

@@ -11,7 +11,7 @@ use clap::Args;
 use super::amount::Amount;
 use super::contract::Instance;
 use super::error::PaymasterError;
-use super::funds::{Scene, warn_of_signed};
+use super::funds::{Scene, Share, warn_of_signed};
 use super::session::{Place, Sending, Session};
 use super::step::{Step, line};
 use crate::config::Config;
@@ -72,9 +72,13 @@ pub(crate) async fn run(
         );
     }
     if !parts.withdrawn.is_zero() {
+        let amount = match parts.share() {
+            Share::All => "--amount and what the first says was withdrawn".to_owned(),
+            Share::Part(_) => format!("--amount {}wei", parts.arriving),
+        };
         eprintln!(
-            "Should it stop between the two, the ether is with {}: run it again with --amount {}wei.",
-            session.sender, parts.arriving
+            "Should it stop between the two, the ether is with {}: run it again with {amount}.",
+            session.sender
         );
     }
     let outcome = session.carry_out(&steps).await?;
@@ -89,13 +93,22 @@ struct Parts {
     withdrawn: U256,
     /// Into the new one.
     arriving: U256,
+    /// Whether it is everything, however much that is when the withdrawal lands.
+    everything: bool,
+}
+
+impl Parts {
+    fn share(self) -> Share {
+        if self.everything { Share::All } else { Share::Part(Amount(self.withdrawn)) }
+    }
 }
 
 /// What moves, or `None` when it is nothing.
 fn parts(deposit: U256, leave: U256, amount: Option<Amount>) -> Option<Parts> {
     let movable = deposit.saturating_sub(leave);
     let arriving = amount.map_or(movable, |amount| amount.0);
-    let parts = Parts { withdrawn: movable.min(arriving), arriving };
+    let everything = amount.is_none() && leave.is_zero();
+    let parts = Parts { withdrawn: movable.min(arriving), arriving, everything };
     (!arriving.is_zero()).then_some(parts)
 }
 
@@ -108,8 +121,11 @@ fn steps<'a>(
     if parts.withdrawn.is_zero() {
         return Ok(vec![(deposit, Some(to.paymaster))]);
     }
-    let withdrawal = from.withdraw(Amount(parts.withdrawn), from.sender)?;
-    let deposit = Step { arriving: withdrawal.brings, ..deposit };
+    let withdrawal = from.withdraw(parts.share(), from.sender)?;
+    let mut deposit = Step { arriving: withdrawal.brings, passes_on: parts.everything, ..deposit };
+    if parts.everything {
+        deposit.title.push_str(", or as much as was withdrawn");
+    }
     Ok(vec![(withdrawal, Some(from.paymaster)), (deposit, Some(to.paymaster))])
 }
 
@@ -156,6 +172,17 @@ mod tests {
     fn what_the_old_deposit_cannot_give_comes_from_the_owner() {
         assert_eq!(moved(0, 0, Some(10)), Some((0, 10)));
         assert_eq!(moved(10, 4, Some(10)), Some((6, 10)));
+    }
+
+    #[test]
+    fn without_a_sum_everything_moves_however_much_that_is_then() {
+        let everything = |leave: u64, amount: Option<u64>| {
+            let amount = amount.map(|amount| Amount(U256::from(amount)));
+            parts(U256::from(10), U256::from(leave), amount).unwrap().everything
+        };
+        assert!(everything(0, None));
+        assert!(!everything(1, None));
+        assert!(!everything(0, Some(10)));
     }
 
     #[test]

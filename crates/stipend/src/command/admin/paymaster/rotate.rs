@@ -18,17 +18,21 @@ pub(crate) struct Rotate {
     /// The key that signs from now on, by its name under [signers].
     #[arg(long)]
     to: String,
+    /// Change it. Without, nothing changes: what stands in the way is told, and who would sign.
+    #[arg(long)]
+    send: bool,
     #[command(flatten)]
     place: Place,
 }
 
 /// Tells every process which key signs: the database has it, and each signature looks. The contract must trust the key,
-/// or every operation that it signs would be refused on chain. It can be taken back by the same command.
+/// or every operation that it signs would be refused on chain. It can be taken back by the same command. What no database
+/// knows is whether every running `serve` has the key: one that was started without it refuses until it is restarted.
 pub(crate) async fn run(
     rotate: Rotate,
     config: Option<&Config>,
 ) -> Result<ExitCode, PaymasterError> {
-    let Rotate { paymaster, to, place } = rotate;
+    let Rotate { paymaster, to, send, place } = rotate;
     let connection = Connection::open(&place, config).await?;
     let chain = connection.chain;
     let config = config.ok_or(PaymasterError::NoNode(chain))?;
@@ -54,14 +58,25 @@ pub(crate) async fn run(
         )));
     }
     let store = wiring::store(config)?;
+    let registered = store.paymasters(chain).await?.iter().any(|one| one.address == paymaster);
     let before = store.active_signer(chain, paymaster).await?;
-    if !store.set_active_signer(chain, paymaster, signer).await? {
+    let changed = registered && send && store.set_active_signer(chain, paymaster, signer).await?;
+    store.close().await;
+    if !registered {
         return Err(PaymasterError::Argument(format!(
             "no process has served paymaster {paymaster} yet; the first of its signers will sign"
         )));
     }
-    store.close().await;
     let before = before.map_or("the first of the configuration".to_owned(), |one| one.to_string());
+    eprintln!(
+        "Mind: every running `serve` must have been started with {to} in its configuration; one without it refuses to \
+         sponsor until it is restarted."
+    );
+    if !changed {
+        eprintln!("{to} ({signer}) would sign for {paymaster} on chain {chain}; now {before} does");
+        eprintln!("This was a dry run: nothing was changed. The same command with --send does it.");
+        return Ok(ExitCode::SUCCESS);
+    }
     eprintln!("from now on {to} signs for {paymaster} on chain {chain}; before, {before} did");
     println!("{signer}");
     Ok(ExitCode::SUCCESS)

@@ -3,16 +3,17 @@
 use core::time::Duration;
 use std::process::ExitCode;
 
-use alloy_primitives::B256;
+use alloy_primitives::{B256, U256};
+use alloy_sol_types::SolEvent;
 use chain::RpcError;
 use chain::transactions::Receipt;
 use tokio::time::{Instant, sleep};
 
 use super::amount::Amount;
-use super::contract::Instance;
+use super::contract::{IStakes, Instance};
 use super::error::PaymasterError;
 use super::session::Session;
-use super::step::{Prepared, Proof, Step, line};
+use super::step::{Prepared, Proof, Step, Turn, line};
 
 /// The pause between two looks for a receipt.
 const POLL: Duration = Duration::from_millis(500);
@@ -58,7 +59,8 @@ impl Session {
     ) -> Result<Outcome, PaymasterError> {
         let mut prepared = Vec::with_capacity(steps.len());
         for (ahead, (step, _)) in (0..).zip(steps) {
-            prepared.push(step.prepare(self, ahead).await?);
+            let turn = if ahead == 0 { Turn::First } else { Turn::Later(ahead) };
+            prepared.push(step.prepare(self, turn).await?);
         }
         for (number, ((step, _), prepared)) in (1..).zip(steps.iter().zip(&prepared)) {
             step.print(number, prepared);
@@ -74,14 +76,20 @@ impl Session {
             return Ok(Outcome::DryRun);
         }
         let mut hashes = Vec::with_capacity(steps.len());
+        let mut withdrawn = None;
         for (number, ((step, paymaster), planned)) in (1..).zip(steps.iter().zip(prepared)) {
-            let prepared = if number == 1 { planned } else { step.prepare(self, 0).await? };
+            let step = &step.after(withdrawn);
+            let prepared =
+                if number == 1 { planned } else { step.prepare(self, Turn::Later(0)).await? };
             if let Err(refusal) = &prepared.verdict {
                 eprintln!("Step {number} would fail now, and was not sent: {refusal}");
                 return Ok(Outcome::WouldFail);
             }
             let (hash, receipt) = self.send(number, step, &prepared).await?;
-            check(step, hash, &receipt)?;
+            withdrawn = check(step, hash, &receipt)?;
+            if let Some(wei) = withdrawn {
+                line("withdrawn", &Amount(wei).to_string());
+            }
             if let Some(paymaster) = paymaster {
                 self.print_state(paymaster, &receipt).await;
             }
@@ -160,22 +168,37 @@ impl Session {
         line("deposit now", &Amount(stakes.deposit).to_string());
         line("stake now", &Amount(stakes.stake.to()).to_string());
         let fee = receipt.gas_used.0.saturating_mul(receipt.gas_price.0);
-        line("fee paid", &Amount(alloy_primitives::U256::from(fee)).to_string());
+        line("fee paid", &Amount(U256::from(fee)).to_string());
         line("sender's ether now", &Amount(self.node().balance(self.sender).await?).to_string());
         Ok(())
     }
 }
 
-/// Whether the receipt shows what the step is for.
-fn check(step: &Step, hash: B256, receipt: &Receipt) -> Result<(), PaymasterError> {
-    let Proof::Event { emitter, topics, data } = &step.proof else { return Ok(()) };
-    let shown = receipt.events.iter().any(|event| {
-        event.address == *emitter
-            && event.topics == *topics
-            && data.as_ref().is_none_or(|data| *data == event.data)
-    });
+/// Whether the receipt shows what the step is for; answers how much was withdrawn, if that is it.
+fn check(step: &Step, hash: B256, receipt: &Receipt) -> Result<Option<U256>, PaymasterError> {
+    let shown = match &step.proof {
+        Proof::Code => return Ok(None),
+        Proof::Event { emitter, topics, data } => receipt.events.iter().any(|event| {
+            event.address == *emitter
+                && event.topics == *topics
+                && data.as_ref().is_none_or(|data| *data == event.data)
+        }),
+        Proof::Withdrawn { emitter, paymaster, to, exactly } => {
+            let paid =
+                receipt.events.iter().filter(|event| event.address == *emitter).find_map(|event| {
+                    let topics = event.topics.iter().copied();
+                    let paid = IStakes::Withdrawn::decode_raw_log(topics, &event.data).ok()?;
+                    (paid.account == *paymaster && paid.withdrawAddress == *to)
+                        .then_some(paid.amount)
+                });
+            if paid.is_some() && exactly.is_none_or(|exactly| paid == Some(exactly)) {
+                return Ok(paid);
+            }
+            false
+        }
+    };
     if shown {
-        return Ok(());
+        return Ok(None);
     }
     let what =
         "its receipt lacks the EntryPoint's event of it. Look at the transaction before you go on";

@@ -17,6 +17,9 @@ use crate::config::{self, Config};
 /// The deadline of one call to a node that is named on the command line.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Nodes take a transaction in the place of another only if it offers a tenth more per gas.
+const REPLACEMENT_DIVISOR: u128 = 10;
+
 /// Which chain.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Place {
@@ -52,6 +55,11 @@ pub(crate) struct Sending {
     /// The tip per gas. Default: what the node thinks gets a transaction in.
     #[arg(long, value_name = "AMOUNT")]
     priority_fee_per_gas: Option<Amount>,
+    /// Take the place of the account's first transaction that waits for its block, instead of coming after all that wait.
+    /// A fee that is not given is what the node suggests and a tenth more. Nodes want a tenth more than the waiting
+    /// transaction offers, in both fees: when they refuse it as underpriced, give both.
+    #[arg(long)]
+    replace: bool,
     /// How long to wait for the block, in seconds.
     #[arg(long, default_value_t = 300)]
     wait_seconds: u64,
@@ -153,6 +161,11 @@ impl Session {
         self.sending.send
     }
 
+    /// Whether the command's first transaction takes the place of one that waits.
+    pub(crate) const fn replaces(&self) -> bool {
+        self.sending.replace
+    }
+
     /// How long to wait for a block.
     pub(crate) const fn patience(&self) -> Duration {
         Duration::from_secs(self.sending.wait_seconds)
@@ -162,13 +175,13 @@ impl Session {
     pub(crate) async fn fees(&self) -> Result<Fees, PaymasterError> {
         let tip = match self.sending.priority_fee_per_gas {
             Some(tip) => tip.0.saturating_to(),
-            None => self.node().max_priority_fee_per_gas().await?.0,
+            None => self.raised(self.node().max_priority_fee_per_gas().await?.0),
         };
         let most: u128 = match self.sending.max_fee_per_gas {
             Some(most) => most.0.saturating_to(),
             None => {
                 let base = self.node().head().await?.base_fee_per_gas.0;
-                base.saturating_mul(2).saturating_add(tip)
+                self.raised(base.saturating_mul(2)).saturating_add(tip)
             }
         };
         if self.sending.priority_fee_per_gas.is_some() && tip > most {
@@ -177,6 +190,18 @@ impl Session {
         }
         Ok(Fees { most, tip: tip.min(most) })
     }
+}
+
+impl Session {
+    /// A fee as the node suggests it, and what a transaction that replaces another must offer beyond it.
+    const fn raised(&self, wei: u128) -> u128 {
+        if self.replaces() { a_tenth_more(wei) } else { wei }
+    }
+}
+
+/// Never less than a tenth more.
+const fn a_tenth_more(wei: u128) -> u128 {
+    wei.saturating_add(wei.div_ceil(REPLACEMENT_DIVISOR))
 }
 
 impl Sending {
@@ -196,4 +221,16 @@ fn secret(path: &Path) -> Result<Secret, PaymasterError> {
     let text = std::fs::read_to_string(path)
         .map_err(|cause| PaymasterError::Password { path: path.to_owned(), cause })?;
     Ok(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replacement_offers_at_least_a_tenth_more() {
+        for (wei, more) in [(0, 0), (1, 2), (10, 11), (11, 13), (u128::MAX, u128::MAX)] {
+            assert_eq!(a_tenth_more(wei), more);
+        }
+    }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Step {
     pub(crate) arriving: U256,
     /// Wei that this step brings to the sender.
     pub(crate) brings: U256,
+    /// Whether its value is what the step before has withdrawn: only that one's receipt tells how much it was.
+    pub(crate) passes_on: bool,
     /// What the chain must say in the transaction's receipt.
     pub(crate) proof: Proof,
 }
@@ -48,6 +50,26 @@ pub(crate) enum Proof {
         /// Its other values, where they are known before.
         data: Option<Bytes>,
     },
+    /// The EntryPoint's event that it has paid out a part of a paymaster's deposit.
+    Withdrawn {
+        /// The EntryPoint.
+        emitter: Address,
+        /// Whose deposit.
+        paymaster: Address,
+        /// To whom.
+        to: Address,
+        /// How much in wei, where it is known before.
+        exactly: Option<U256>,
+    },
+}
+
+/// Where among its sender's transactions a step comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// The command's first: behind those that wait, or with `--replace` in the place of the first of them.
+    First,
+    /// Behind so many of the command's own that are yet to be sent.
+    Later(u64),
 }
 
 /// A step with everything that the chain has to say about it.
@@ -57,6 +79,8 @@ pub(crate) struct Prepared {
     nonce: u64,
     /// How many of those there are.
     waiting: u64,
+    /// Whether it takes the place of the first of them.
+    replaces: bool,
     /// What the gas costs.
     fees: Fees,
     /// The sender's ether.
@@ -70,19 +94,39 @@ pub(crate) struct Prepared {
 }
 
 impl Step {
-    /// Asks the chain about the step when `ahead` others of the command come before it.
+    /// The step once the one before it has withdrawn so much.
+    pub(crate) fn after(&self, withdrawn: Option<U256>) -> Self {
+        let mut step = self.clone();
+        if let (true, Some(wei)) = (step.passes_on, withdrawn) {
+            step.call.value = wei;
+        }
+        step
+    }
+
+    /// Asks the chain about the step.
     pub(crate) async fn prepare(
         &self,
         session: &Session,
-        ahead: u64,
+        turn: Turn,
     ) -> Result<Prepared, PaymasterError> {
         let node = session.node();
         let sent = node.transaction_count(session.sender).await?;
         let next = node.next_nonce(session.sender).await?.max(sent);
+        let nonce = match (turn, session.replaces()) {
+            (Turn::First, true) if next == sent => {
+                return Err(PaymasterError::NothingToReplace(session.sender));
+            }
+            (Turn::First, true) => sent,
+            (Turn::First, false) => next,
+            // One of those before it takes the place of one that waits already.
+            (Turn::Later(ahead), true) => next.saturating_add(ahead.saturating_sub(1)),
+            (Turn::Later(ahead), false) => next.saturating_add(ahead),
+        };
         let balance = node.balance(session.sender).await?;
         let mut prepared = Prepared {
-            nonce: next.saturating_add(ahead),
+            nonce,
             waiting: next.saturating_sub(sent),
+            replaces: session.replaces() && turn == Turn::First,
             fees: session.fees().await?,
             balance,
             gas: 0,
@@ -169,7 +213,16 @@ impl Step {
         let after = before.saturating_sub(spent).saturating_add(self.brings);
         let less = if self.arriving.is_zero() { "" } else { ", less the fee of what comes before" };
         line("sender's ether", &format!("{} -> {}{less}", Amount(before), Amount(after)));
-        if prepared.waiting > 0 {
+        if prepared.replaces {
+            line(
+                "mind",
+                &format!(
+                    "it takes the place of transaction {} of this account, which is in no block yet; {} more wait behind it",
+                    prepared.nonce,
+                    prepared.waiting.saturating_sub(1)
+                ),
+            );
+        } else if prepared.waiting > 0 {
             line(
                 "mind",
                 &format!(
