@@ -12,8 +12,12 @@ CREATE TABLE accounts (
     spent_micropoints bigint NOT NULL DEFAULT 0,
     debt_micropoints bigint NOT NULL DEFAULT 0,
     entry_seq bigint NOT NULL DEFAULT 0,
-    entry_hash bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex'),
+    -- Of the last entry; before the first, the genesis of the account's own chain.
+    entry_hash bytea NOT NULL,
     event_seq bigint NOT NULL DEFAULT 0,
+    -- The number of its youngest lot; 0 where all its points are in the default bucket, so that nobody
+    -- looks for others. See `buckets`.
+    lot_seq integer NOT NULL DEFAULT 0,
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT accounts_pkey PRIMARY KEY (tenant_id, account_id),
     CONSTRAINT accounts_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tenants,
@@ -21,6 +25,7 @@ CREATE TABLE accounts (
     CONSTRAINT accounts_reserved_not_negative CHECK (reserved_micropoints >= 0),
     CONSTRAINT accounts_spent_not_negative CHECK (spent_micropoints >= 0),
     CONSTRAINT accounts_debt_not_negative CHECK (debt_micropoints >= 0),
+    CONSTRAINT accounts_lot_seq CHECK (lot_seq >= 0),
     CONSTRAINT accounts_entry_hash_length CHECK (octet_length(entry_hash) = 32)
 ) WITH (fillfactor = 50);
 

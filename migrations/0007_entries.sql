@@ -1,7 +1,13 @@
 -- The journal: one immutable line per transfer, with a gapless sequence per account. A line moves its
 -- amount from one column of the chart to another, so that it sums to zero by its shape; it carries
--- the balances after it and a hash chained to its predecessor.
+-- the balances after it and a hash over all it says and its predecessor's hash, back to a genesis
+-- that is the account's own.
 -- Written by every money command in the command's own transaction; read by statements and checks.
+--
+-- Partitioned by the month (UTC) in which a line was recorded: see `0015_archive.sql`. A unique key of a
+-- partitioned table must contain the time, so that this one does not keep a sequence from being taken twice
+-- by itself. The account's row does: it is locked by who writes, holds the last sequence, and moves by
+-- compare-and-set on it. Verification and the hash chain show that it did.
 --
 -- Invariant: never updated, deleted or truncated: the runtime role may only add and read (promise 5).
 CREATE TABLE entries (
@@ -18,12 +24,16 @@ CREATE TABLE entries (
     debt_after_micropoints bigint NOT NULL,
     reservation_id uuid,
     reference text,
+    -- The life of the database that wrote it: see `incarnations`.
+    incarnation integer NOT NULL,
     recorded_at timestamptz NOT NULL,
     entry_hash bytea NOT NULL,
-    CONSTRAINT entries_pkey PRIMARY KEY (tenant_id, account_id, seq),
-    CONSTRAINT entries_account_fkey FOREIGN KEY (tenant_id, account_id) REFERENCES accounts,
+    -- Which points, where they are not the default bucket's: see `buckets`.
+    bucket text,
+    bucket_expires_at timestamptz,
+    CONSTRAINT entries_pkey PRIMARY KEY (tenant_id, account_id, seq, recorded_at),
     CONSTRAINT entries_kind CHECK (
-        kind IN ('credit', 'debit', 'reserve', 'confirm', 'undo', 'finalise', 'release')
+        kind IN ('credit', 'debit', 'reserve', 'confirm', 'undo', 'finalise', 'release', 'expire')
     ),
     CONSTRAINT entries_from_column CHECK (
         from_column IN ('available', 'reserved', 'spent', 'debt', 'issued', 'redeemed', 'expired', 'suspense', 'promo', 'house')
@@ -32,14 +42,16 @@ CREATE TABLE entries (
         to_column IN ('available', 'reserved', 'spent', 'debt', 'issued', 'redeemed', 'expired', 'suspense', 'promo', 'house')
     ),
     CONSTRAINT entries_two_columns CHECK (from_column <> to_column),
+    CONSTRAINT entries_bucket CHECK (bucket IS NOT NULL OR bucket_expires_at IS NULL),
     CONSTRAINT entries_amount_positive CHECK (amount_micropoints > 0),
     CONSTRAINT entries_hash_length CHECK (octet_length(entry_hash) = 32)
-);
+) PARTITION BY RANGE (recorded_at);
 
 GRANT SELECT, INSERT ON entries TO stipend_runtime;
 
 -- Credits and debits by the company's own reference, unique per account: the key that makes them safe
--- to repeat. Written with the entry; never changed.
+-- to repeat. Written with the entry; never changed. It holds all that the answer says, so that a repeat
+-- needs no entry, which may have gone to an archive.
 CREATE TABLE movements (
     tenant_id uuid NOT NULL,
     account_id uuid NOT NULL,
@@ -48,10 +60,19 @@ CREATE TABLE movements (
     amount_micropoints bigint NOT NULL,
     reason text NOT NULL,
     entry_seq bigint NOT NULL,
+    available_after_micropoints bigint NOT NULL,
+    debt_after_micropoints bigint NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    -- Which points a credit was asked to give.
+    bucket text,
+    bucket_expires_at timestamptz,
     CONSTRAINT movements_pkey PRIMARY KEY (tenant_id, account_id, reference),
-    CONSTRAINT movements_entry_fkey FOREIGN KEY (tenant_id, account_id, entry_seq) REFERENCES entries,
+    CONSTRAINT movements_account_fkey FOREIGN KEY (tenant_id, account_id) REFERENCES accounts,
     CONSTRAINT movements_kind CHECK (kind IN ('credit', 'debit')),
-    CONSTRAINT movements_amount_positive CHECK (amount_micropoints > 0)
+    CONSTRAINT movements_amount_positive CHECK (amount_micropoints > 0),
+    CONSTRAINT movements_after_not_negative CHECK (
+        least(available_after_micropoints, debt_after_micropoints) >= 0
+    )
 );
 
 GRANT SELECT, INSERT ON movements TO stipend_runtime;

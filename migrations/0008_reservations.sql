@@ -20,6 +20,9 @@ CREATE TABLE reservations (
     expires_at timestamptz,
     settled_micropoints bigint,
     rejected_available_micropoints bigint,
+    -- Whether the sweeper is done with `expires_at`. Written by the sweeper alone, after the
+    -- reservation has closed, so that the index below holds what may be due and nothing else.
+    expiry_swept boolean NOT NULL DEFAULT false,
     -- Sponsorship: the slot, the attempt, the price.
     app_id uuid,
     chain_id bigint,
@@ -34,6 +37,9 @@ CREATE TABLE reservations (
     price_source text,
     price_block bigint,
     last_valid_until bigint,
+    -- Whether the releaser is done with `last_valid_until`: as `expiry_swept`, written by it alone after
+    -- the reservation has closed. A late landing settles it once more, and it never opens again.
+    window_swept boolean NOT NULL DEFAULT false,
     -- Sponsorship: the event that settled it, and from which columns the cost came.
     settled_block_number bigint,
     settled_block_hash bytea,
@@ -49,9 +55,6 @@ CREATE TABLE reservations (
     settled_user_op_hash bytea,
     settled_transaction_hash bytea,
     CONSTRAINT reservations_pkey PRIMARY KEY (tenant_id, account_id, reservation_id),
-    CONSTRAINT reservations_account_fkey FOREIGN KEY (tenant_id, account_id) REFERENCES accounts,
-    CONSTRAINT reservations_biz_id_key UNIQUE (tenant_id, account_id, biz_id),
-    CONSTRAINT reservations_attempt_key UNIQUE (tenant_id, account_id, chain_id, entry_point, sender, nonce, attempt),
     CONSTRAINT reservations_kind CHECK (kind IN ('tcc', 'sponsorship')),
     CONSTRAINT reservations_state CHECK (
         state IN ('open', 'settled_provisional', 'settled_final', 'released', 'rejected')
@@ -70,8 +73,10 @@ CREATE TABLE reservations (
             AND octet_length(entry_point) = 20 AND octet_length(sender) = 20
             AND octet_length(nonce) = 32 AND octet_length(paymaster) = 20
             AND attempt >= 1 AND micropoints_per_e18_wei >= 1 AND markup_bps >= 0
-            AND price_source IS NOT NULL AND price_block IS NOT NULL AND last_valid_until IS NOT NULL)
+            AND price_source IS NOT NULL AND price_block IS NOT NULL AND last_valid_until IS NOT NULL
+            AND expires_at IS NULL)
     ),
+    CONSTRAINT reservations_swept_is_closed CHECK (NOT (expiry_swept OR window_swept) OR state <> 'open'),
     CONSTRAINT reservations_settlement_shape CHECK (
         kind <> 'sponsorship' OR state NOT IN ('settled_provisional', 'settled_final')
         OR (settled_block_number IS NOT NULL AND octet_length(settled_block_hash) = 32
@@ -83,37 +88,25 @@ CREATE TABLE reservations (
     )
 ) WITH (fillfactor = 70);
 
+-- No foreign key to accounts: a row is written under its account's lock, and a check would lock that
+-- row once more for each. Each kind has indexes of its own, so that it does not pay for the other's;
+-- none has a column that settling or releasing changes, so that those updates stay within their page.
+CREATE UNIQUE INDEX reservations_biz_id_key ON reservations (tenant_id, account_id, biz_id)
+    WHERE kind = 'tcc';
+-- The sweeper's way to TCC reservations that are past their time. No command changes its columns.
+CREATE INDEX reservations_expiry_idx ON reservations (expires_at, reservation_id)
+    WHERE expires_at IS NOT NULL AND NOT expiry_swept;
+CREATE UNIQUE INDEX reservations_attempt_key
+    ON reservations (tenant_id, account_id, chain_id, entry_point, sender, nonce, attempt)
+    WHERE kind = 'sponsorship';
 -- The appliers' way from an event to its reservation, across accounts.
-CREATE INDEX reservations_slot_idx ON reservations (tenant_id, chain_id, sender, nonce);
--- The releaser's way to what may be past its window.
-CREATE INDEX reservations_window_idx ON reservations (chain_id, last_valid_until);
--- Look-up by id alone, and the list of an account, newest first.
+CREATE INDEX reservations_slot_idx ON reservations (tenant_id, chain_id, sender, nonce)
+    WHERE kind = 'sponsorship';
+-- The releaser's way to what may be past its window: what is open, and what closed a moment ago. Of its
+-- columns a bump changes `last_valid_until`, and no other command any.
+CREATE INDEX reservations_window_idx ON reservations (chain_id, last_valid_until)
+    WHERE chain_id IS NOT NULL AND NOT window_swept;
+-- Look-up by id alone, the list, newest first, and the archive's way from the oldest on.
 CREATE INDEX reservations_id_idx ON reservations (tenant_id, reservation_id);
-CREATE INDEX reservations_opened_idx ON reservations (tenant_id, account_id, opened_at DESC, reservation_id DESC);
 
 GRANT SELECT, INSERT, UPDATE ON reservations TO stipend_runtime;
-
--- Where a reservation's points come from, when they come from more than one place. The single-leg
--- case lives in the reservation's own row. Written by split funding and buckets; neither exists yet,
--- so the runtime role may not write here.
-CREATE TABLE reservation_legs (
-    tenant_id uuid NOT NULL,
-    account_id uuid NOT NULL,
-    reservation_id uuid NOT NULL,
-    leg integer NOT NULL,
-    source text NOT NULL,
-    bucket text NOT NULL,
-    reserved_micropoints bigint NOT NULL,
-    settled_micropoints bigint NOT NULL,
-    returned_micropoints bigint NOT NULL,
-    CONSTRAINT reservation_legs_pkey PRIMARY KEY (tenant_id, account_id, reservation_id, leg),
-    CONSTRAINT reservation_legs_reservation_fkey
-        FOREIGN KEY (tenant_id, account_id, reservation_id) REFERENCES reservations,
-    CONSTRAINT reservation_legs_source CHECK (source IN ('points', 'promo', 'house')),
-    CONSTRAINT reservation_legs_amounts CHECK (
-        reserved_micropoints >= 0 AND settled_micropoints >= 0 AND returned_micropoints >= 0
-        AND settled_micropoints + returned_micropoints <= reserved_micropoints
-    )
-);
-
-GRANT SELECT ON reservation_legs TO stipend_runtime;

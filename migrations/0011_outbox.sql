@@ -1,6 +1,6 @@
 -- What happened to an account, for everybody who wants to hear of it, in order per account and at
 -- least once. Its public id is `incarnation.account.seq`. Written in the transaction of the change;
--- no reader exists yet.
+-- no reader exists yet. Partitioned by the month (UTC), like the entries.
 --
 -- The incarnation is bumped when the database is restored from a backup, so that ids never repeat.
 CREATE TABLE incarnations (
@@ -19,9 +19,8 @@ CREATE TABLE outbox (
     reservation_id uuid,
     entry_seq bigint NOT NULL,
     recorded_at timestamptz NOT NULL,
-    CONSTRAINT outbox_pkey PRIMARY KEY (tenant_id, account_id, event_seq, incarnation),
-    CONSTRAINT outbox_account_fkey FOREIGN KEY (tenant_id, account_id) REFERENCES accounts
-);
+    CONSTRAINT outbox_pkey PRIMARY KEY (tenant_id, account_id, event_seq, incarnation, recorded_at)
+) PARTITION BY RANGE (recorded_at);
 
 GRANT SELECT ON incarnations TO stipend_runtime;
 GRANT SELECT, INSERT ON outbox TO stipend_runtime;

@@ -32,6 +32,10 @@ CREATE INDEX chain_blocks_number_idx ON chain_blocks (chain_id, block_number);
 
 -- Every UserOperationEvent that names one of our paymasters, with how far it has been applied. The
 -- account's own mark (`fact_marks`) decides; `progress` only spares the appliers a second look.
+--
+-- Not partitioned by time: it is no log that is only added to. Rows are updated until their block is final,
+-- and they are found by slot, however old they are, because an event of ours in a slot keeps the slot from
+-- being released for ever. There is one row for each operation that landed.
 CREATE TABLE chain_events (
     chain_id bigint NOT NULL,
     block_hash bytea NOT NULL,

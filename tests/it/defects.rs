@@ -2,16 +2,15 @@
 
 use e2e::{Wallet, on_own_stack};
 
-/// The account's next entry takes the number of its last, which the journal refuses for ever.
-const BREAK: &str = "UPDATE accounts SET entry_seq = entry_seq - 1 WHERE account_id = $1";
-const MEND: &str = "UPDATE accounts SET entry_seq = entry_seq + 1 WHERE account_id = $1";
+/// The reservation's price is of a block before the first, which no program can read. Done twice, it is undone.
+const BREAK: &str = "UPDATE reservations SET price_block = -1 - price_block WHERE account_id = $1";
 /// An operator who has mended the row lets the event be applied again.
 const APPLY_AGAIN: &str = "UPDATE chain_events e SET progress = 'pending', set_aside_reason = NULL
     FROM reservations r WHERE r.account_id = $1 AND r.sender = e.sender AND r.nonce = e.nonce
         AND e.set_aside_reason = 'defect'";
 
 #[test]
-fn an_event_that_the_database_cannot_take_is_set_aside_and_holds_up_nobody() {
+fn an_event_whose_reservation_is_broken_is_set_aside_and_holds_up_nobody() {
     on_own_stack(async |env| {
         let broken = env.user("broken", Wallet::SIMPLE_07).await;
         let whole = env.user("whole", Wallet::SIMPLE_08).await;
@@ -39,7 +38,7 @@ fn an_event_that_the_database_cannot_take_is_set_aside_and_holds_up_nobody() {
         let kept = broken.reservation().await;
         assert_eq!(kept, held, "the releaser passed by what landed");
 
-        env.as_owner(MEND, &broken.external_id).await;
+        env.as_owner(BREAK, &broken.external_id).await;
         env.as_owner(APPLY_AGAIN, &broken.external_id).await;
         broken.settled_exactly(env, &first).await;
     });

@@ -8,6 +8,7 @@
 
 mod applications;
 mod books;
+mod bulk;
 mod cancel;
 mod configuration;
 mod contention;
@@ -31,4 +32,5 @@ mod rest;
 mod rotation;
 mod runbooks;
 mod signing_phase;
+mod tcc;
 mod wire;

@@ -1,16 +1,14 @@
 //! `serve` and `worker` as processes that come and go.
 
-use std::iter;
-
-use e2e::{Env, Wallet, on_own_stack, on_processes_apart, user::on_next_key, wait};
+use e2e::{Env, Wallet, on_own_stack, on_processes_apart, owner::HeldAccount, wait};
 use futures::{future::join_all, join};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-/// Requests under way when the service is told to end.
-const AT_ONCE: usize = 8;
+/// Requests under way when the service is told to end: for so many held accounts it waits at once.
+const AT_ONCE: usize = 4;
 
 #[test]
 fn nothing_is_signed_before_a_worker_reads_the_chain_and_then_it_settles() {
@@ -38,27 +36,33 @@ fn nothing_is_signed_before_a_worker_reads_the_chain_and_then_it_settles() {
 #[test]
 fn a_service_that_is_told_to_end_answers_what_is_under_way() {
     on_own_stack(async |env| {
-        let user = env.user("ends", Wallet::SIMPLE_08).await;
-        let op = user.estimates().await;
-        let ops = iter::successors(Some(op), |op| Some(on_next_key(op)));
-        let bodies: Vec<_> = ops.take(AT_ONCE).map(|op| user.sponsorship_body(&op)).collect();
+        let mut users = Vec::new();
+        let mut bodies = Vec::new();
+        for number in 0..AT_ONCE {
+            let user = env.user(&format!("ends-{number}"), Wallet::SIMPLE_08).await;
+            bodies.push(user.sponsorship_body(&user.estimates().await));
+            users.push(user);
+        }
         let health = env.endpoints.api_url.join("healthz").unwrap();
 
         let half_sent = HalfSent::start(env).await;
-        // The lock keeps the requests under way until the service has heard the signal.
-        let mut lock = env.holds_account(&user.external_id).await;
+        // The locks keep the requests under way until the service has heard the signal.
+        let mut locks = Vec::new();
+        for user in &users {
+            locks.push(env.holds_account(&user.external_id).await);
+        }
         let asked = join_all(bodies.iter().enumerate().map(async |(number, body)| {
             env.api.try_post_keyed("v1/sponsorships", &format!("ends-{number}"), body).await
         }));
         let (answers, has_succeeded) = join!(asked, async {
-            lock.is_waited_for(i64::try_from(AT_ONCE).unwrap()).await;
+            locks[0].is_waited_for(i64::try_from(AT_ONCE).unwrap()).await;
             let (has_succeeded, ()) = join!(env.stop_service(), async {
                 wait::until("nobody listens any more", 10, async || {
                     let answer = reqwest::get(health.clone()).await;
                     answer.map_or(Ok(()), |answer| Err(answer.status().to_string()))
                 })
                 .await;
-                lock.release().await;
+                join_all(locks.into_iter().map(HeldAccount::release)).await;
                 let answer = half_sent.finish().await;
                 assert!(answer.contains("0x7a69"), "the chain's id: {answer}");
             });
@@ -70,8 +74,10 @@ fn a_service_that_is_told_to_end_answers_what_is_under_way() {
         assert!(has_succeeded, "it ends with status 0");
 
         env.restart_service().await;
-        assert_eq!(user.reservations().await.len(), 1 + AT_ONCE);
-        user.books_agree(env).await;
+        for user in users {
+            assert_eq!(user.reservations().await.len(), 2, "the first was for the estimates");
+            user.books_agree(env).await;
+        }
     });
 }
 

@@ -54,7 +54,7 @@ impl User {
         let last = journal_adds_up(&entries)?;
         agree!(account.balances, last, "balances and the sum of entries");
         agree!(account.entry_seq, count(&entries), "the number of entries");
-        agree!(account.entry_hash, chained_hash(&entries)?, "the account's hash");
+        agree!(account.entry_hash, chained_hash(&account.genesis, &entries)?, "the account's hash");
 
         let (mut held, mut spent) = (0, 0);
         for reservation in self.reservations().await {
@@ -204,29 +204,54 @@ fn balances(columns: &BTreeMap<&str, i64>) -> Balances {
     }
 }
 
-/// The hash that the chain of entries ends with: each is SHA-256 over its predecessor's and the line's own fields.
-fn chained_hash(entries: &[Entry]) -> Result<Vec<u8>, String> {
-    let mut last = vec![0; 32];
+/// The hash that the chain of entries ends with. It begins with what names the account; each line's is SHA-256 over its predecessor's and the
+/// line's own fields, where a text follows its length, and what may be absent follows a 1.
+fn chained_hash(genesis: &[u8], entries: &[Entry]) -> Result<Vec<u8>, String> {
+    let mut last = Sha256::digest(genesis).to_vec();
     for entry in entries {
         let mut hasher = Sha256::new();
         hasher.update(&last);
+        hasher.update(entry.incarnation.to_be_bytes());
         hasher.update(entry.seq.to_be_bytes());
         for name in [&entry.kind, &entry.from, &entry.to] {
-            hasher.update(name.as_bytes());
-            hasher.update([0]);
+            hasher.update(text(name));
         }
         let Balances { available, reserved, spent, debt } = entry.after;
         for amount in [entry.amount, available, reserved, spent, debt] {
             hasher.update(amount.to_be_bytes());
         }
-        let mut reservation = entry.reservation.clone();
-        reservation.resize(16, 0);
-        hasher.update(&reservation);
+        if entry.reservation.is_empty() {
+            hasher.update([0]);
+        } else {
+            hasher.update([1]);
+            hasher.update(&entry.reservation);
+        }
+        match &entry.reference {
+            None => hasher.update([0]),
+            Some(reference) => {
+                hasher.update([1]);
+                hasher.update(text(reference));
+            }
+        }
+        match &entry.bucket {
+            None => hasher.update([0]),
+            Some(bucket) => {
+                hasher.update([1]);
+                hasher.update(text(bucket));
+                hasher.update([u8::from(entry.expires_at.is_some())]);
+                entry.expires_at.iter().for_each(|at| hasher.update(at.to_be_bytes()));
+            }
+        }
         hasher.update(entry.recorded_at.to_be_bytes());
         last = hasher.finalize().to_vec();
         agree!(entry.hash, last, "the hash of entry {}", entry.seq);
     }
     Ok(last)
+}
+
+fn text(text: &str) -> Vec<u8> {
+    let length = u32::try_from(text.len()).unwrap();
+    [&length.to_be_bytes(), text.as_bytes()].concat()
 }
 
 /// What the journal says of one reservation, in micropoints.
@@ -249,6 +274,8 @@ impl Sums {
                 "undo" => &mut sums.undone,
                 "finalise" => &mut sums.finalised,
                 "release" => &mut sums.released,
+                // What came back to a bucket that has expired: returned all the same.
+                "expire" => continue,
                 other => panic!("an entry of kind {other} belongs to a reservation"),
             };
             *sum += entry.amount;

@@ -31,6 +31,8 @@ pub struct Account {
     pub entry_seq: i64,
     /// That entry's hash.
     pub entry_hash: Vec<u8>,
+    /// What its first entry is chained to, before it is hashed.
+    pub genesis: Vec<u8>,
 }
 
 /// A line of the journal.
@@ -50,6 +52,14 @@ pub struct Entry {
     pub after: Balances,
     /// The reservation it belongs to, as the 16 bytes of its id; empty where it belongs to none.
     pub reservation: Vec<u8>,
+    /// The company's own name of it.
+    pub reference: Option<String>,
+    /// The bucket of its points; none for the default one.
+    pub bucket: Option<String>,
+    /// When they expire, in microseconds since 1970.
+    pub expires_at: Option<i64>,
+    /// The life of the database that wrote it.
+    pub incarnation: i32,
     /// Microseconds since 1970.
     pub recorded_at: i64,
     /// Its hash.
@@ -119,7 +129,8 @@ impl Ledger {
     pub async fn account(&self, external_id: &str) -> Option<Account> {
         let row = sqlx::query(
             "SELECT a.available_micropoints, a.reserved_micropoints, a.spent_micropoints,
-                a.debt_micropoints, a.entry_seq, a.entry_hash
+                a.debt_micropoints, a.entry_seq, a.entry_hash,
+                'stipend journal 1'::bytea || uuid_send(a.tenant_id) || uuid_send(a.account_id)
             FROM accounts a JOIN account_names n USING (tenant_id, account_id)
             WHERE n.external_id = $1",
         )
@@ -136,6 +147,7 @@ impl Ledger {
             },
             entry_seq: row.get(4),
             entry_hash: row.get(5),
+            genesis: row.get(6),
         })
     }
 
@@ -146,7 +158,9 @@ impl Ledger {
                 e.available_after_micropoints, e.reserved_after_micropoints,
                 e.spent_after_micropoints, e.debt_after_micropoints,
                 coalesce(uuid_send(e.reservation_id), ''::bytea),
-                (extract(epoch FROM e.recorded_at) * 1000000)::bigint, e.entry_hash
+                (extract(epoch FROM e.recorded_at) * 1000000)::bigint, e.entry_hash,
+                e.incarnation, e.reference, e.bucket,
+                (extract(epoch FROM e.bucket_expires_at) * 1000000)::bigint
             FROM entries e JOIN account_names n USING (tenant_id, account_id)
             WHERE n.external_id = $1 ORDER BY e.seq",
         )
@@ -238,6 +252,10 @@ fn entry(row: &PgRow) -> Entry {
         reservation: row.get(9),
         recorded_at: row.get(10),
         hash: row.get(11),
+        incarnation: row.get(12),
+        reference: row.get(13),
+        bucket: row.get(14),
+        expires_at: row.get(15),
     }
 }
 

@@ -6,11 +6,15 @@
 use axum::http::StatusCode;
 use chain::RpcError;
 use domain::ids::InvalidName;
+use domain::ledger::buckets::BucketRefusal;
 use domain::ledger::funds::FundsRefusal;
 use domain::ledger::sponsorship::GrantRefusal;
+use domain::ledger::tcc::TccRefusal;
 use erc4337::json::ParseError;
 use service::{Causes, Refusal, ServiceError};
 use store::StoreError;
+
+use crate::HistoryRefusal;
 
 /// Why a request was not carried out. What it says is for the caller; causes inside go to the log only.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +73,18 @@ pub enum ApiError {
     /// The ledger refuses the credit or debit.
     #[error("{}", funds_words(.0))]
     Funds(#[from] FundsRefusal),
+    /// The ledger refuses a command on a biz id.
+    #[error("{}", tcc_words(.0))]
+    Tcc(#[from] TccRefusal),
+    /// The biz id is a sponsorship's id.
+    #[error("this bizId is the id of a sponsorship, which only its requests and the chain command")]
+    WrongKind,
+    /// A coordinator's confirm is to spend an amount that nobody has told yet.
+    #[error("nobody has told yet how much is to be spent; confirm it under /v1/tcc/confirm")]
+    AmountNotTold,
+    /// About the past: not now, not so, or not there.
+    #[error(transparent)]
+    History(#[from] HistoryRefusal),
     /// The operation landed before it could be cancelled.
     #[error("the operation has landed; it cannot be cancelled any more")]
     AlreadySettled,
@@ -126,8 +142,15 @@ impl ApiError {
             Self::Funds(FundsRefusal::InsufficientPoints { .. }) => "insufficient_points",
             Self::Funds(FundsRefusal::BalanceTooLarge) => "balance_too_large",
             Self::Funds(FundsRefusal::ZeroAmount) => "zero_amount",
+            Self::Funds(FundsRefusal::Bucket(BucketRefusal::Expired)) => "bucket_expired",
+            Self::Funds(FundsRefusal::Bucket(BucketRefusal::TooMany)) => "too_many_buckets",
+            Self::Tcc(refusal) => tcc_code(refusal),
+            Self::WrongKind => "wrong_kind",
+            Self::AmountNotTold => "amount_not_told",
+            Self::History(refusal) => refusal.code(),
             Self::AlreadySettled => "already_settled",
             Self::Refused(refusal) => refusal.code(),
+            Self::Store(StoreError::Busy) => "busy",
             Self::Store(error) if error.is_transient() => "database_unavailable",
             Self::Store(_) | Self::Internal(_) => "internal_error",
             Self::Node(_) => "node_unavailable",
@@ -164,11 +187,19 @@ impl ApiError {
             | Self::WalletInUse
             | Self::ReferenceConflict(_)
             | Self::Funds(
-                FundsRefusal::InsufficientPoints { .. } | FundsRefusal::BalanceTooLarge,
+                FundsRefusal::InsufficientPoints { .. }
+                | FundsRefusal::BalanceTooLarge
+                | FundsRefusal::Bucket(_),
             )
             | Self::AlreadySettled => StatusCode::CONFLICT,
-            Self::Funds(FundsRefusal::ZeroAmount) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Funds(FundsRefusal::ZeroAmount) | Self::WrongKind => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::Tcc(refusal) => tcc_status(refusal),
+            Self::AmountNotTold => StatusCode::TOO_EARLY,
+            Self::History(refusal) => refusal.status(),
             Self::Refused(refusal) => refusal_status(refusal),
+            Self::Store(StoreError::Busy) => StatusCode::TOO_MANY_REQUESTS,
             Self::Store(error) if error.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Bundler(RpcError::Rpc { .. }) => StatusCode::BAD_GATEWAY,
@@ -184,10 +215,12 @@ impl ApiError {
         match self {
             Self::Refused(refusal) => refusal.is_retryable(),
             Self::Store(error) => error.is_transient(),
+            Self::History(refusal) => refusal.is_retryable(),
             Self::Bundler(error) => !matches!(error, RpcError::Rpc { .. }),
             Self::TimedOut
             | Self::WalletInUse
             | Self::Funds(FundsRefusal::InsufficientPoints { .. })
+            | Self::AmountNotTold
             | Self::Node(_)
             | Self::Signer => true,
             Self::MalformedJson(_)
@@ -205,7 +238,11 @@ impl ApiError {
             | Self::BodyTooLarge
             | Self::WalletLinkedElsewhere
             | Self::ReferenceConflict(_)
-            | Self::Funds(FundsRefusal::BalanceTooLarge | FundsRefusal::ZeroAmount)
+            | Self::Funds(
+                FundsRefusal::BalanceTooLarge | FundsRefusal::ZeroAmount | FundsRefusal::Bucket(_),
+            )
+            | Self::Tcc(_)
+            | Self::WrongKind
             | Self::AlreadySettled
             | Self::Internal(_)
             | Self::NotARequest(_)
@@ -217,8 +254,13 @@ impl ApiError {
     /// After how many seconds a repeat makes sense, where a part of ours is down.
     #[must_use]
     pub fn retry_after_seconds(&self) -> Option<u32> {
-        let is_down = self.is_retryable() && self.status() == StatusCode::SERVICE_UNAVAILABLE;
-        is_down.then_some(1)
+        if let Self::History(HistoryRefusal::NotYetClosed { seconds }) = self {
+            return Some(u32::try_from(*seconds).unwrap_or(u32::MAX));
+        }
+        let status = self.status();
+        let is_full = status == StatusCode::TOO_MANY_REQUESTS;
+        let is_down = self.is_retryable() && status == StatusCode::SERVICE_UNAVAILABLE;
+        (is_full || is_down).then_some(1)
     }
 
     /// What went wrong inside, for the log.
@@ -246,6 +288,10 @@ impl ApiError {
             | Self::WalletInUse
             | Self::ReferenceConflict(_)
             | Self::Funds(_)
+            | Self::Tcc(_)
+            | Self::WrongKind
+            | Self::AmountNotTold
+            | Self::History(_)
             | Self::AlreadySettled
             | Self::Refused(_)
             | Self::Signer
@@ -265,6 +311,34 @@ impl From<ServiceError> for ApiError {
             ServiceError::Bundler(error) => Self::Bundler(error),
             ServiceError::Sign(_) | ServiceError::NoSigner(_) => Self::Signer,
         }
+    }
+}
+
+const fn tcc_code(refusal: &TccRefusal) -> &'static str {
+    match refusal {
+        TccRefusal::InsufficientPoints { .. } => "insufficient_points",
+        TccRefusal::ZeroAmount => "zero_amount",
+        TccRefusal::NotFound => "not_found",
+        TccRefusal::ExceedsReserved { .. } => "exceeds_reserved",
+        TccRefusal::AlreadySettled { .. } => "already_settled",
+        TccRefusal::Cancelled => "cancelled",
+        TccRefusal::Rejected => "rejected",
+        TccRefusal::Conflict { .. } => "biz_id_conflict",
+        TccRefusal::TooOld => "too_old",
+    }
+}
+
+const fn tcc_status(refusal: &TccRefusal) -> StatusCode {
+    match refusal {
+        TccRefusal::NotFound => StatusCode::NOT_FOUND,
+        TccRefusal::ZeroAmount | TccRefusal::ExceedsReserved { .. } | TccRefusal::TooOld => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        TccRefusal::InsufficientPoints { .. }
+        | TccRefusal::AlreadySettled { .. }
+        | TccRefusal::Cancelled
+        | TccRefusal::Rejected
+        | TccRefusal::Conflict { .. } => StatusCode::CONFLICT,
     }
 }
 
@@ -300,6 +374,7 @@ const fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::StaleHead { .. } => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Grant(
             GrantRefusal::InsufficientPoints { .. }
+            | GrantRefusal::DebtAboveCeiling { .. }
             | GrantRefusal::NonceUsed
             | GrantRefusal::Closing
             | GrantRefusal::TooManyGrants,
@@ -321,12 +396,24 @@ pub(crate) fn refusal_words(refusal: &Refusal) -> String {
 fn funds_words(refusal: &FundsRefusal) -> String {
     match refusal {
         FundsRefusal::InsufficientPoints { .. } => format!("insufficient points: {refusal}"),
-        FundsRefusal::BalanceTooLarge | FundsRefusal::ZeroAmount => refusal.to_string(),
+        FundsRefusal::BalanceTooLarge | FundsRefusal::ZeroAmount | FundsRefusal::Bucket(_) => {
+            refusal.to_string()
+        }
+    }
+}
+
+fn tcc_words(refusal: &TccRefusal) -> String {
+    if matches!(refusal, TccRefusal::InsufficientPoints { .. }) {
+        format!("insufficient points: {refusal}; this is remembered for its bizId")
+    } else {
+        refusal.to_string()
     }
 }
 
 const fn store_words(error: &StoreError) -> &'static str {
-    if error.is_transient() {
+    if matches!(error, StoreError::Busy) {
+        "too many requests are waiting; nothing was done; repeat the request as it is"
+    } else if error.is_transient() {
         "the database does not answer; repeat the request as it is"
     } else {
         "an internal error; it is in the log under this request's id"

@@ -11,6 +11,7 @@ use futures::future::join_all;
 use serde::Serialize;
 use service::Service;
 use service::chains::Chain;
+use store::partitions::LOW_MONTHS_AHEAD;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -36,6 +37,9 @@ pub(crate) struct Report {
 struct Check {
     part: String,
     ready: bool,
+    /// What will keep it from being ready one day, if nobody looks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
 }
 
 impl Readiness {
@@ -70,14 +74,21 @@ async fn database(service: &Service) -> Check {
         }
         Err(_) => false,
     };
-    Check { part: "database".to_owned(), ready }
+    let warning = if ready { few_months(service).await } else { None };
+    Check { part: "database".to_owned(), ready, warning }
+}
+
+/// Commands go on while the current month has its partition, so that few months ahead are a warning only.
+async fn few_months(service: &Service) -> Option<String> {
+    let months = timeout(PATIENCE, service.store().months_ahead()).await.ok()?.ok()?;
+    (months < LOW_MONTHS_AHEAD).then(|| format!("{months} months of partitions are ahead"))
 }
 
 /// A node is ready when it is on the chain that it is configured for.
 async fn node(chain: &Chain) -> Check {
     let answer = timeout(PATIENCE, chain.node.chain_id()).await;
     let ready = matches!(answer, Ok(Ok(id)) if id == chain.id);
-    Check { part: format!("chain {}", chain.id), ready }
+    Check { part: format!("chain {}", chain.id), ready, warning: None }
 }
 
 /// The process answers.

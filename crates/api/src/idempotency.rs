@@ -51,6 +51,11 @@ pub(crate) struct MovementTerms<'a> {
     pub(crate) amount: domain::Points,
     pub(crate) reason: &'a str,
     pub(crate) reference: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bucket: Option<&'a str>,
+    /// In microseconds since 1970, however it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_at: Option<i64>,
 }
 
 impl<'a> From<&'a MoveFunds> for MovementTerms<'a> {
@@ -60,6 +65,8 @@ impl<'a> From<&'a MoveFunds> for MovementTerms<'a> {
             amount: command.amount,
             reason: &command.reason,
             reference: command.reference.as_str(),
+            bucket: command.lot.as_ref().map(|lot| lot.bucket.as_str()),
+            expires_at: command.lot.as_ref().and_then(|lot| lot.expires_at).map(|at| at.0),
         }
     }
 }
@@ -90,6 +97,13 @@ fn keyed(key: CommandKey, terms: &impl Serialize) -> Keyed {
     // Strings, numbers and hex always have a JSON form.
     let text = serde_json::to_vec(terms).unwrap_or_default();
     Keyed { key, request_hash: keccak256(text) }
+}
+
+/// 200 both for what was done now and, with a header, for what was done before.
+pub(crate) fn answer_ok(body: &impl Serialize, replayed: bool) -> Response {
+    let mut response = answer(body, replayed);
+    *response.status_mut() = StatusCode::OK;
+    response
 }
 
 /// 201 for what was done now; 200 with a header, and otherwise the same bytes, for what was done before.

@@ -103,7 +103,8 @@ fn complaint(error: &serde_json::Error) -> ApiError {
     }
 }
 
-fn shortened(words: &str) -> String {
+/// As much of a parser's complaint as is repeated.
+pub(crate) fn shortened(words: &str) -> String {
     words.chars().take(MAX_COMPLAINT).collect()
 }
 

@@ -7,10 +7,10 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`router`] · [`settings`] | routes and limits |
-//! | [`error`] | every error of the edge, with its code, status and JSON-RPC code |
+//! | [`error`] · [`history`] | every error of the edge, with its code, status and JSON-RPC code |
 //! | [`cursor`] | where a page ends |
 //! | [`rpc`] | JSON-RPC 2.0: the envelope, [ERC-7677](https://eips.ethereum.org/EIPS/eip-7677), the bundler's methods |
-//! | `rest` | accounts, funds, entries, quotes, sponsorships |
+//! | `rest` | accounts, funds, entries, statements, quotes, sponsorships |
 //!
 //! **Invariants.** Nothing here decides about money: every handler reads a request, calls one use case and writes its
 //! answer. No key, body or raw path reaches a log. No internal cause reaches an answer.
@@ -22,6 +22,7 @@ mod context;
 pub mod cursor;
 pub mod error;
 mod health;
+pub mod history;
 mod idempotency;
 mod json;
 mod problem;
@@ -32,5 +33,6 @@ pub mod settings;
 mod wire;
 
 pub use error::ApiError;
+pub use history::HistoryRefusal;
 pub use router::router;
 pub use settings::HttpSettings;

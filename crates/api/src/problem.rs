@@ -47,12 +47,17 @@ impl From<&ApiError> for Problem {
     }
 }
 
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let problem = Problem::from(&self);
-        let mut response = problem.status.into_response();
-        response.extensions_mut().insert(problem);
-        response
+        Problem::from(&self).into_response()
     }
 }
 
@@ -69,7 +74,7 @@ impl Problem {
             request_id,
         };
         // Strings and numbers always have a JSON form.
-        let text = serde_json::to_string(&body).unwrap_or_default();
+        let text = without_verdicts(serde_json::to_string(&body).unwrap_or_default());
         let (mut parts, _) = response.into_parts();
         parts.headers.remove(CONTENT_LENGTH);
         parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -81,6 +86,16 @@ impl Problem {
         }
         Response::from_parts(parts, text.into())
     }
+}
+
+/// Words that a DTM coordinator takes for its verdict wherever in a body they stand, whatever the
+/// status. The caller's own text may hold them.
+const VERDICTS: [&str; 2] = ["ONGOING", "FAILURE"];
+
+fn without_verdicts(body: String) -> String {
+    VERDICTS.iter().fold(body, |body, verdict| {
+        if body.contains(verdict) { body.replace(verdict, &verdict.to_lowercase()) } else { body }
+    })
 }
 
 /// `insufficient_points` as people write it: `Insufficient points`.

@@ -38,7 +38,15 @@ pub(crate) fn timestamp(at: DbTime) -> String {
 pub(crate) fn parse_timestamp(text: &str) -> Option<DbTime> {
     let nanos = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
     let micros = nanos.checked_add(999)?.div_euclid(1_000);
+    // An offset may lead out of the years that can be kept.
+    OffsetDateTime::from_unix_timestamp_nanos(micros.checked_mul(1_000)?).ok()?;
     i64::try_from(micros).ok().map(DbTime)
+}
+
+/// The same, down to the last whole microsecond: "at or before" means the same as for the time itself.
+pub(crate) fn parse_timestamp_down(text: &str) -> Option<DbTime> {
+    let nanos = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
+    i64::try_from(nanos.div_euclid(1_000)).ok().map(DbTime)
 }
 
 /// `0x` and 40 hex digits of any case.

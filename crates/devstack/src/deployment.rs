@@ -187,6 +187,7 @@ fn configuration(
 [database]
 url = \"{runtime}\"
 owner_url = \"{owner}\"
+maintenance_url = \"{maintenance}\"
 
 [http]
 listen = \"127.0.0.1:{port}\"
@@ -222,6 +223,7 @@ delegates = [{delegates}]
 {paymasters}",
         runtime = stack.postgres.url(Role::Runtime, &options.database),
         owner = stack.postgres.url(Role::Owner, &options.database),
+        maintenance = stack.postgres.url(Role::Maintenance, &options.database),
         validity = options.validity_seconds,
         stale = options.stale_head_seconds,
         price = options.points_per_e18_wei,

@@ -5,6 +5,7 @@
 
 mod files;
 mod test_database;
+mod tuning;
 
 use std::{
     path::{Path, PathBuf},
@@ -14,6 +15,7 @@ use std::{
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 pub use test_database::{TestDatabase, test_database};
+pub use tuning::{Preload, Tuning};
 
 use crate::{
     error::{Error, Result},
@@ -22,7 +24,8 @@ use crate::{
     tools::Tools,
 };
 
-/// Login role that owns the databases and runs the migrations. It may create roles, and is no superuser.
+/// Login role that owns the databases and runs the migrations. It may create roles, is a member of
+/// [`MAINTENANCE_GROUP`], to which it hands the partitioned tables over, and is no superuser.
 pub const OWNER: &str = "stipend_owner";
 /// Login role of the maintenance worker; a member of [`MAINTENANCE_GROUP`].
 pub const MAINTENANCE: &str = "stipend_maintenance_login";
@@ -35,6 +38,9 @@ pub const RUNTIME_GROUP: &str = "stipend_runtime";
 
 const SUPERUSER: &str = "postgres";
 const READY_SECONDS: u64 = 60;
+/// A cluster that stays is given the time to write its data when it ends, and to recover after a hard end.
+const KEPT_GRACE_SECONDS: u32 = 120;
+const KEPT_READY_SECONDS: u64 = 600;
 
 /// Who connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,9 +105,17 @@ impl Postgres {
     /// # Errors
     /// When the binaries are missing, the server does not come up, or a statement is refused.
     pub async fn start(tools: &Tools, options: Options) -> Result<Self> {
+        Self::start_tuned(tools, options, &Tuning::default()).await
+    }
+
+    /// The same for a measurement, which may ask for more.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and when a kept folder cannot be used.
+    pub async fn start_tuned(tools: &Tools, options: Options, tuning: &Tuning) -> Result<Self> {
         let mut attempt = 1;
         loop {
-            match Self::start_once(tools, &options).await {
+            match Self::start_once(tools, &options, tuning).await {
                 Err(error)
                     if options.port.is_none()
                         && attempt < port::ATTEMPTS
@@ -114,17 +128,23 @@ impl Postgres {
         }
     }
 
-    async fn start_once(tools: &Tools, options: &Options) -> Result<Self> {
+    async fn start_once(tools: &Tools, options: &Options, tuning: &Tuning) -> Result<Self> {
         let port = port::wished(options.port)?;
-        let password = secret();
-        let cluster = files::Cluster::prepare(&tools.postgres()?, &password)?;
+        let (cluster, password) =
+            files::Cluster::prepare(&tools.postgres()?, secret(), tuning.kept.as_deref())?;
         let mut spec = Spec::new("PostgreSQL", "/bin/sh", cluster.folder(), options.log.clone())
             .args(["-c", INIT_AND_RUN, "postgres"])
             .args([cluster.binaries(), cluster.folder()])
-            .args(settings(port, options));
+            .args(settings(port, options))
+            .args(tuning.arguments());
+        spec.env.extend(tuning.environment());
         spec.user = cluster.user();
         spec.stop_signal = StopSignal::Interrupt;
-        spec.remove_after = Some(cluster.folder().to_path_buf());
+        if tuning.kept.is_some() {
+            spec.grace_seconds = KEPT_GRACE_SECONDS;
+        } else {
+            spec.remove_after = Some(cluster.folder().to_path_buf());
+        }
         let mut postgres = Self {
             process: Process::start(&spec)?,
             folder: cluster.folder().to_path_buf(),
@@ -134,22 +154,24 @@ impl Postgres {
         // From here on the guard removes the folder, also when we are killed.
         cluster.hand_over();
         let url = postgres.url(Role::Superuser, SUPERUSER);
-        postgres
-            .process
-            .ready(READY_SECONDS, async || PgConnection::connect(&url).await.is_ok())
-            .await?;
+        let seconds = if tuning.kept.is_some() { KEPT_READY_SECONDS } else { READY_SECONDS };
+        postgres.process.ready(seconds, async || PgConnection::connect(&url).await.is_ok()).await?;
         postgres.create_roles().await?;
         Ok(postgres)
     }
 
     async fn create_roles(&self) -> Result<()> {
         let password = &self.password;
+        // A kept cluster has them already.
         let script = format!(
-            "CREATE ROLE {MAINTENANCE_GROUP} NOLOGIN;
+            "DO $$ BEGIN IF to_regrole('{RUNTIME}') IS NULL THEN
+             CREATE ROLE {MAINTENANCE_GROUP} NOLOGIN;
              CREATE ROLE {RUNTIME_GROUP} NOLOGIN;
              CREATE ROLE {OWNER} LOGIN CREATEROLE PASSWORD '{password}';
+             GRANT {MAINTENANCE_GROUP} TO {OWNER};
              CREATE ROLE {MAINTENANCE} LOGIN PASSWORD '{password}' IN ROLE {MAINTENANCE_GROUP};
-             CREATE ROLE {RUNTIME} LOGIN PASSWORD '{password}' IN ROLE {RUNTIME_GROUP};"
+             CREATE ROLE {RUNTIME} LOGIN PASSWORD '{password}' IN ROLE {RUNTIME_GROUP};
+             END IF; END $$;"
         );
         self.administer("create the roles", script).await
     }
@@ -213,6 +235,7 @@ impl Postgres {
 const INIT_AND_RUN: &str = r#"
 binaries=$1 folder=$2
 shift 2
+[ -s "$folder/data/PG_VERSION" ] ||
 "$binaries/bin/initdb" --pgdata "$folder/data" --username postgres --pwfile "$folder/password" \
   --auth scram-sha-256 --encoding UTF8 --locale-provider builtin --builtin-locale C.UTF-8 --locale C \
   --no-instructions --no-sync &&

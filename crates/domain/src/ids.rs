@@ -148,3 +148,58 @@ name_id!(
     "Idempotency-Key",
     200
 );
+
+/// A text that is not the name of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "bucket must be 1 to 32 characters of a to z, 0 to 9, '.', '_' and '-', the first a letter or digit"
+)]
+pub struct InvalidBucketName;
+
+/// The company's name of points that expire or are of a kind: `^[a-z0-9][a-z0-9._-]{0,31}$`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BucketName(String);
+
+impl BucketName {
+    /// The longest accepted name, in bytes.
+    pub const MAX_LENGTH: usize = 32;
+
+    /// The name as the caller wrote it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for BucketName {
+    type Error = InvalidBucketName;
+
+    fn try_from(text: String) -> Result<Self, InvalidBucketName> {
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let is_name = text.len() <= Self::MAX_LENGTH
+            && text.bytes().next().is_some_and(is_plain)
+            && text.bytes().all(|byte| is_plain(byte) || b"._-".contains(&byte));
+        if is_name { Ok(Self(text)) } else { Err(InvalidBucketName) }
+    }
+}
+
+impl FromStr for BucketName {
+    type Err = InvalidBucketName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidBucketName> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl From<BucketName> for String {
+    fn from(name: BucketName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for BucketName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -10,6 +10,7 @@
 //! | [`slot`] · [`chain_fact`] | where an operation can land, and proof of what the chain said |
 //! | [`seal`] | a signature that only a committed grant opens |
 //! | [`ledger`] | double entry and the two reservation machines |
+//! | [`merkle`] | one hash over the heads of all accounts |
 //! | [`bounds`] | what an honest operation can cost |
 //! | [`window`] | how long a sponsorship is valid |
 //! | [`follow`] | how a cursor follows a chain that may reorganise |
@@ -23,6 +24,7 @@ pub mod follow;
 pub mod gas;
 pub mod ids;
 pub mod ledger;
+pub mod merkle;
 pub mod points;
 pub mod quote;
 pub mod seal;

@@ -68,6 +68,7 @@ impl Service {
                 account,
                 direction: Direction::Credit,
                 amount: points,
+                lot: None,
                 reason: "development".to_owned(),
                 reference: "auto-provision".parse().map_err(not_nameable)?,
                 keyed: Keyed {

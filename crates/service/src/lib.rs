@@ -10,24 +10,37 @@
 //! | [`stub`] | what a client estimates with, before there is a signature |
 //! | [`quote`] | what an operation would cost, and whether it would be sponsored |
 //! | [`relay`] | the pass-through to the chain's bundler |
+//! | [`bulk`] | many credits at once |
 //! | [`ingest`] · [`apply`] · [`release`] | the chain's word, read, applied, and waited for |
-//! | [`worker`] | the loops around those three |
+//! | [`expire`] | what the company's services reserved and nobody confirmed in time |
+//! | [`expire_points`] · [`lot`] | points whose time is past; which points a credit is of |
+//! | [`anchor`] | the journal as one hash a day, kept outside the database |
+//! | [`maintain`] | months ahead, closed reservations to the archive, old months to files |
+//! | [`statement`] | what a statement reads |
+//! | [`worker`] | the loops around those seven |
 //! | [`refusal`] | every reason not to sponsor, by name |
 //!
 //! **Invariant:** no use case moves points but through one command of `store`; the wall clock is read
 //! in one place, and only to refuse.
 
+pub mod anchor;
 pub mod apply;
+pub mod bulk;
 pub mod chains;
 mod clock;
+pub mod expire;
+pub mod expire_points;
 pub mod identity;
 pub mod ingest;
+pub mod lot;
+pub mod maintain;
 pub mod quote;
 pub mod refusal;
 pub mod relay;
 pub mod release;
 pub mod signing_phase;
 pub mod sponsor;
+pub mod statement;
 pub mod stub;
 pub mod worker;
 
@@ -64,6 +77,8 @@ pub struct Settings {
     pub validity_seconds: u32,
     /// How far the head may lag the wall clock before signing stops, in seconds.
     pub stale_head_seconds: u64,
+    /// The most that a user may owe and still open a sponsorship.
+    pub debt_ceiling: Points,
     /// What an honest operation can cost.
     pub bounds: Bounds,
     /// What only a developer's machine may do; `None` in production.

@@ -1,7 +1,7 @@
 //! What an operation would cost, and whether it would be sponsored: no reservation, no signature.
 
 use chain::node::Header;
-use domain::ledger::sponsorship::GrantRefusal;
+use domain::ledger::sponsorship::{GrantRefusal, refuse_debtor};
 use domain::{Points, Quote, Wei};
 use erc4337::sponsorship::SignatureForm;
 
@@ -66,6 +66,7 @@ impl Service {
         let head = self.ready_to_sign(caller, prepared, None).await?;
         let open =
             self.store.open_sponsorship(caller.tenant, prepared.account, &prepared.slot).await?;
+        let is_new = open.is_none();
         let (quote, reserved) = open.map_or_else(
             || (Self::quote_at(prepared.chain, head.number), Points::ZERO),
             |open| (open.reservation.quote, open.reservation.reserved),
@@ -80,7 +81,11 @@ impl Service {
             return Ok(head);
         }
         let balances = self.store.balances(caller.tenant, prepared.account).await?;
-        let available = balances.map_or(Points::ZERO, |found| found.balances.available);
+        let balances = balances.map(|found| found.balances).unwrap_or_default();
+        if is_new {
+            refuse_debtor(&balances, self.settings.debt_ceiling).map_err(Refusal::from)?;
+        }
+        let available = balances.available;
         let needed = points.saturating_sub(reserved);
         if available < needed {
             let refusal = GrantRefusal::InsufficientPoints { available, needed };

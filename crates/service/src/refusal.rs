@@ -184,6 +184,7 @@ impl Refusal {
             Self::NotCommitted => "not_committed",
             Self::CommitExpired { .. } => "commit_expired",
             Self::Grant(GrantRefusal::InsufficientPoints { .. }) => "insufficient_points",
+            Self::Grant(GrantRefusal::DebtAboveCeiling { .. }) => "debt_above_ceiling",
             Self::Grant(GrantRefusal::NonceUsed) => "nonce_used",
             Self::Grant(GrantRefusal::Closing) => "closing",
             Self::Grant(GrantRefusal::TooManyGrants) => "too_many_grants",
@@ -208,7 +209,11 @@ impl Refusal {
             | Self::GasTankShort
             | Self::WalletMoved
             | Self::PaymasterChanged
-            | Self::Grant(GrantRefusal::InsufficientPoints { .. } | GrantRefusal::Closing)
+            | Self::Grant(
+                GrantRefusal::InsufficientPoints { .. }
+                | GrantRefusal::DebtAboveCeiling { .. }
+                | GrantRefusal::Closing,
+            )
             | Self::Bounds(BoundsRefusal::BelowBaseFee { .. }) => true,
             Self::UnknownChain(_)
             | Self::UnknownEntryPoint(_)

@@ -8,8 +8,12 @@ use crate::{Service, ServiceError};
 /// How many reservations one pass takes, so that a mass expiry never starves settlement.
 const BATCH: u16 = 50;
 
+/// How many that have closed are noted in one pass: more than one pass can close.
+const SWEPT: u16 = 500;
+
 impl Service {
-    /// Releases what can be released, at most one batch; how many were.
+    /// Releases what can be released, at most one batch; how many were. Notes what has closed, so that the
+    /// next pass does not meet it again.
     ///
     /// # Errors
     /// When the database does not answer; the rest waits.
@@ -30,6 +34,7 @@ impl Service {
                 }
             }
         }
+        self.store.sweep_windows(chain_id, SWEPT).await?;
         Ok(released)
     }
 }

@@ -244,16 +244,17 @@ impl Service {
                 quote: Self::quote_at(chain, head.number),
                 valid_until,
                 head: head.timestamp,
+                debt_ceiling: self.settings.debt_ceiling,
             },
             form: *form,
             digest,
-            signature: &signature,
+            signature,
             user_op_hash,
             paymaster_gas: *gas,
             delegate: *delegate,
             keyed,
         };
-        answered(self.store.grant(&command).await?)
+        answered(self.store.grant(command).await?)
     }
 
     /// The key that signs for a paymaster now.

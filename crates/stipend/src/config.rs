@@ -11,7 +11,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use api::HttpSettings;
+use domain::Points;
 use serde::Deserialize;
+use service::maintain::ArchiveSettings;
+use service::worker::WorkerSettings;
+use store::StoreError;
+use store::archive::Maintenance;
 
 use amount::Amount;
 pub(crate) use chains::{Chain, Paymaster};
@@ -30,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) http: Http,
     #[serde(default)]
     pub(crate) worker: Worker,
+    #[serde(default)]
+    pub(crate) ledger: Ledger,
     #[serde(default)]
     pub(crate) sponsorship: Sponsorship,
     /// What gas costs in points, by chain id.
@@ -68,7 +75,11 @@ pub(crate) struct Database {
     pub(crate) url: String,
     /// As the owner role; only `migrate` reads it.
     pub(crate) owner_url: Option<String>,
-    /// Connections of one process. Default 16: each holds one transaction of a few milliseconds.
+    /// As the maintenance role, which owns the partitioned tables: a worker with it makes partitions ahead,
+    /// moves closed reservations to the archive and lets old months leave. A secret, like `url`.
+    pub(crate) maintenance_url: Option<String>,
+    /// Connections of one process for everything but the ledger's commands, which have six of their own.
+    /// Default 16: each holds one transaction of a few milliseconds.
     #[serde(default = "Database::default_max_connections")]
     pub(crate) max_connections: u32,
 }
@@ -130,10 +141,39 @@ impl Default for Worker {
     }
 }
 
-impl Worker {
-    /// The pause at the head of a chain.
-    pub(crate) const fn poll_interval(&self) -> Duration {
-        Duration::from_millis(self.poll_interval_millis)
+impl Config {
+    /// How the workers run.
+    pub(crate) fn worker_settings(&self) -> Result<WorkerSettings, StoreError> {
+        let maintenance = self.database.maintenance_url.as_deref();
+        Ok(WorkerSettings {
+            poll_interval: Duration::from_millis(self.worker.poll_interval_millis),
+            anchor_file: self.ledger.anchor_file.clone(),
+            maintenance: maintenance.map(Maintenance::connect_lazy).transpose()?,
+            archive: self.ledger.archive(),
+        })
+    }
+}
+
+/// The points ledger.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Ledger {
+    /// Where workers keep the journal's daily anchors outside the database: a file of JSON lines that
+    /// is only added to. Default none.
+    pub(crate) anchor_file: Option<PathBuf>,
+    /// How many days after its end a month of entries, events and archived reservations leaves the database
+    /// for a file in `archive_dir`, 62 at least. Default none: everything stays.
+    pub(crate) archive_after_days: Option<u32>,
+    /// The folder of these files.
+    pub(crate) archive_dir: Option<PathBuf>,
+}
+
+impl Ledger {
+    /// When months leave the database, if they do.
+    pub(crate) fn archive(&self) -> Option<ArchiveSettings> {
+        let days = u64::from(self.archive_after_days?);
+        let after = Duration::from_secs(days.saturating_mul(24 * 3_600));
+        Some(ArchiveSettings { after, folder: self.archive_dir.clone()? })
     }
 }
 
@@ -147,11 +187,15 @@ pub(crate) struct Sponsorship {
     /// How far the chain's head may be from the wall clock before signing stops, in seconds.
     /// Default 60.
     pub(crate) stale_head_seconds: u64,
+    /// The most points that a user may owe and still get a new sponsorship. Default 0: a debt is
+    /// repaid first. Credits repay it before they can be spent.
+    pub(crate) debt_ceiling: Amount,
 }
 
 impl Default for Sponsorship {
     fn default() -> Self {
-        Self { validity_seconds: 180, stale_head_seconds: 60 }
+        let debt_ceiling = Amount(Points::ZERO);
+        Self { validity_seconds: 180, stale_head_seconds: 60, debt_ceiling }
     }
 }
 

@@ -100,6 +100,7 @@ pub(crate) async fn service(
     let settings = Settings {
         validity_seconds: config.sponsorship.validity_seconds,
         stale_head_seconds: config.sponsorship.stale_head_seconds,
+        debt_ceiling: config.sponsorship.debt_ceiling.0,
         bounds: domain::bounds::Bounds {
             pre_verification_gas: Bps(bounds.pre_verification_gas_bps),
             gas_limits: Bps(bounds.gas_limits_bps),

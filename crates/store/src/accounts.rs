@@ -1,22 +1,28 @@
 //! Accounts and their names.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use domain::ledger::Balances;
+use domain::ledger::{Balances, journal};
 use domain::{AccountId, ExternalId, Points, TenantId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::command::{Command, commit};
+use crate::book::lot;
+use crate::buckets::LotBalance;
+use crate::transaction::{Transaction, commit};
 use crate::{Store, StoreError, codec};
 
 /// An account's balances, as a statement shows them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountBalances {
     /// The four columns.
     pub balances: Balances,
     /// The part of `reserved` that returns when provisionally settled operations become final.
     pub pending: Points,
+    /// What of `available` is not in the default bucket, in the order in which it is spent; lots that
+    /// hold nothing are left out.
+    pub lots: Vec<LotBalance>,
     /// Sequence of the last entry.
     pub entry_seq: i64,
 }
@@ -27,7 +33,7 @@ struct EnsureAccount<'a> {
     candidate: AccountId,
 }
 
-impl Command for EnsureAccount<'_> {
+impl Transaction for EnsureAccount<'_> {
     type Outcome = AccountId;
 
     async fn execute(&self, connection: &mut PgConnection) -> Result<AccountId, StoreError> {
@@ -41,11 +47,13 @@ impl Command for EnsureAccount<'_> {
         if let Some(account) = named {
             return Ok(AccountId(account));
         }
+        let genesis = journal::genesis(self.tenant, self.candidate);
         sqlx::query!(
-            r#"INSERT INTO accounts (tenant_id, account_id) VALUES ($1, $2)
+            r#"INSERT INTO accounts (tenant_id, account_id, entry_hash) VALUES ($1, $2, $3)
             ON CONFLICT (tenant_id, account_id) DO NOTHING"#,
             self.tenant.0,
             self.candidate.0,
+            genesis.as_slice(),
         )
         .execute(&mut *connection)
         .await?;
@@ -62,7 +70,7 @@ impl Command for EnsureAccount<'_> {
         .await?;
         match taken {
             Some(account) => Ok(AccountId(account)),
-            None => Err(StoreError::Contention(sqlx::Error::RowNotFound)),
+            None => Err(StoreError::Contention(Arc::new(sqlx::Error::RowNotFound))),
         }
     }
 }
@@ -149,32 +157,48 @@ impl Store {
         tenant: TenantId,
         account: AccountId,
     ) -> Result<Option<AccountBalances>, StoreError> {
-        let row = sqlx::query!(
-            r#"SELECT available_micropoints, reserved_micropoints, spent_micropoints,
-                debt_micropoints, entry_seq,
+        let rows = sqlx::query!(
+            r#"SELECT a.available_micropoints, a.reserved_micropoints, a.spent_micropoints,
+                a.debt_micropoints, a.entry_seq, b.bucket AS "bucket?", b.expires_at AS "expires_at?",
+                b.available_micropoints AS "lot_micropoints?",
                 coalesce((SELECT sum(r.reserved_micropoints - r.from_reserved_micropoints)
                     FROM reservations r
                     WHERE r.tenant_id = a.tenant_id AND r.account_id = a.account_id
+                        AND r.chain_id IS NOT NULL AND a.reserved_micropoints > 0
                         AND r.state = 'settled_provisional' AND r.settled_before = 'open'), 0)::bigint
                     AS "pending_micropoints!"
-            FROM accounts a WHERE tenant_id = $1 AND account_id = $2"#,
+            FROM accounts a
+            LEFT JOIN buckets b ON a.lot_seq > 0 AND b.tenant_id = a.tenant_id
+                AND b.account_id = a.account_id AND NOT b.expiry_swept
+                AND b.available_micropoints > 0
+            WHERE a.tenant_id = $1 AND a.account_id = $2
+            ORDER BY b.expires_at NULLS LAST, b.lot"#,
             tenant.0,
             account.0,
         )
-        .fetch_optional(&self.pool)
+        .fetch_all(&self.pool)
         .await?;
-        row.map(|row| {
-            Ok(AccountBalances {
-                balances: Balances {
-                    available: codec::points(row.available_micropoints)?,
-                    reserved: codec::points(row.reserved_micropoints)?,
-                    spent: codec::points(row.spent_micropoints)?,
-                    debt: codec::points(row.debt_micropoints)?,
-                },
-                pending: codec::points(row.pending_micropoints)?,
-                entry_seq: row.entry_seq,
+        let mut lots = Vec::new();
+        for row in &rows {
+            if let Some(bucket) = &row.bucket {
+                let available = codec::points(codec::present(row.lot_micropoints)?)?;
+                lots.push(LotBalance { lot: lot(bucket, row.expires_at)?, available });
+            }
+        }
+        rows.first()
+            .map(|row| {
+                Ok(AccountBalances {
+                    lots,
+                    balances: Balances {
+                        available: codec::points(row.available_micropoints)?,
+                        reserved: codec::points(row.reserved_micropoints)?,
+                        spent: codec::points(row.spent_micropoints)?,
+                        debt: codec::points(row.debt_micropoints)?,
+                    },
+                    pending: codec::points(row.pending_micropoints)?,
+                    entry_seq: row.entry_seq,
+                })
             })
-        })
-        .transpose()
+            .transpose()
     }
 }

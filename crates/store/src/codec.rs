@@ -3,7 +3,8 @@
 use alloy_primitives::{Address, B256, U256};
 use domain::chain_fact::{BlockRef, ChainTime};
 use domain::ledger::tcc::DbTime;
-use domain::{ChainId, Points, Wei};
+use domain::quote::Bps;
+use domain::{ChainId, Points, Quote, Slot, Wei};
 use sqlx::types::BigDecimal;
 use time::OffsetDateTime;
 
@@ -71,6 +72,34 @@ pub(crate) fn chain_id(chain: ChainId) -> Result<i64, StoreError> {
 
 pub(crate) fn chain_time(seconds: i64) -> Result<ChainTime, StoreError> {
     unsigned(seconds).map(ChainTime)
+}
+
+pub(crate) fn slot(
+    chain: i64,
+    entry_point: &[u8],
+    sender: &[u8],
+    nonce: &[u8],
+) -> Result<Slot, StoreError> {
+    Ok(Slot {
+        chain_id: ChainId(unsigned(chain)?),
+        entry_point: address(entry_point)?,
+        sender: address(sender)?,
+        nonce: self::nonce(nonce)?,
+    })
+}
+
+pub(crate) fn quote(
+    micropoints_per_e18_wei: i64,
+    markup_bps: i32,
+    source: String,
+    block_number: i64,
+) -> Result<Quote, StoreError> {
+    Ok(Quote {
+        micropoints_per_e18_wei: unsigned(micropoints_per_e18_wei)?,
+        markup: Bps(unsigned(markup_bps)?),
+        source,
+        block_number: unsigned(block_number)?,
+    })
 }
 
 pub(crate) fn block_ref(number: i64, hash: &[u8], timestamp: i64) -> Result<BlockRef, StoreError> {

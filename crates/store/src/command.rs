@@ -1,53 +1,28 @@
-//! How a command becomes one transaction, run again until its outcome is known.
-
-use core::time::Duration;
-
-use sqlx::{Connection, PgConnection, PgPool};
+//! What a command is to the writer.
 
 use crate::StoreError;
+use crate::book::{Book, Needs, Owner};
 
-/// How often a transaction is run before its failure is reported.
-const ATTEMPTS: u32 = 4;
-/// The pause after the first failure; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-
-/// One command: what happens in its transaction. It is run again after a failure that says nothing
-/// about the commit, so that it must find what an earlier run of itself committed, by its key.
-pub(crate) trait Command: Sync {
+/// One command on one account: what it reads, and what it decides. It may be decided again after a failure that says
+/// nothing about the commit, so that it must find what an earlier decision of itself committed, by its key.
+pub(crate) trait Command: Send + Sync + 'static {
     /// What the command answers.
-    type Outcome: Send;
+    type Outcome: Send + 'static;
 
-    /// The statements of the command; the caller commits.
-    fn execute(
-        &self,
-        connection: &mut PgConnection,
-    ) -> impl Future<Output = Result<Self::Outcome, StoreError>> + Send;
-}
+    /// Whether all that it reads changes only together with its account's sequences of entries and events, so that it may
+    /// be decided without the account's lock while it is alone.
+    const ALONE: bool;
 
-/// Runs a command in a transaction of its own and commits it.
-pub(crate) async fn commit<C: Command>(
-    pool: &PgPool,
-    command: &C,
-) -> Result<C::Outcome, StoreError> {
-    let mut pause = FIRST_PAUSE;
-    let mut attempt = 1;
-    loop {
-        match run(pool, command).await {
-            Err(error) if error.is_transient() && attempt < ATTEMPTS => {
-                tracing::debug!(attempt, %error, "command is run again");
-                tokio::time::sleep(pause).await;
-                pause = pause.saturating_mul(2);
-                attempt = attempt.saturating_add(1);
-            }
-            outcome => return outcome,
-        }
-    }
-}
+    /// The account whose row it takes.
+    fn owner(&self) -> Owner;
 
-async fn run<C: Command>(pool: &PgPool, command: &C) -> Result<C::Outcome, StoreError> {
-    let mut connection = pool.acquire().await?;
-    let mut transaction = connection.begin().await?;
-    let outcome = command.execute(&mut transaction).await?;
-    transaction.commit().await?;
-    Ok(outcome)
+    /// The rows that the decision reads.
+    fn needs(&self, needs: &mut Needs);
+
+    /// Decides on the rows that the batch has loaded and changed so far, and leaves in the book what is to be written.
+    /// Nothing of the answer leaves before that is committed.
+    ///
+    /// # Errors
+    /// A defect, which ends the whole batch: it is decided again, one command at a time. A refusal is an outcome.
+    fn decide(&self, book: &mut Book) -> Result<Self::Outcome, StoreError>;
 }

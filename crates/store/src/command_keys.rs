@@ -1,11 +1,12 @@
 //! Keyed commands: the row that turns a repeat into a replay.
 
 use alloy_primitives::B256;
+use domain::ReservationId;
 use domain::ids::CommandKey;
-use domain::{AccountId, ReservationId, TenantId};
-use sqlx::PgConnection;
+use domain::ledger::tcc::DbTime;
+use uuid::Uuid;
 
-use crate::account_lock::LockedAccount;
+use crate::book::{Book, NewKey, Owner};
 use crate::{StoreError, codec};
 
 /// The caller's key of a command, and a hash of what it asked for.
@@ -35,64 +36,59 @@ const CREDIT: &str = "credit";
 const DEBIT: &str = "debit";
 const SPONSOR: &str = "sponsor";
 
-pub(crate) async fn find(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    account: AccountId,
-    key: &CommandKey,
-) -> Result<Option<UsedKey>, StoreError> {
-    let row = sqlx::query!(
-        r#"SELECT command, request_hash, reference, reservation_id, grant_no FROM command_keys
-        WHERE tenant_id = $1 AND account_id = $2 AND command_key = $3"#,
-        tenant.0,
-        account.0,
-        key.as_str(),
-    )
-    .fetch_optional(connection)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    let target = match row.command.as_str() {
-        SPONSOR => KeyTarget::Grant {
-            reservation: ReservationId(codec::present(row.reservation_id)?),
-            grant_no: codec::present(row.grant_no)?,
-        },
-        CREDIT => {
-            KeyTarget::Movement { command: CREDIT, reference: codec::present(row.reference)? }
-        }
-        DEBIT => KeyTarget::Movement { command: DEBIT, reference: codec::present(row.reference)? },
-        _ => return Err(StoreError::Corrupt("command key")),
-    };
-    Ok(Some(UsedKey { request_hash: codec::hash(&row.request_hash)?, target }))
+/// [`KeyTarget`] as the database has it.
+pub(crate) struct KeyColumns {
+    pub(crate) command: &'static str,
+    pub(crate) reference: Option<String>,
+    pub(crate) reservation: Option<Uuid>,
+    pub(crate) grant_no: Option<i32>,
 }
 
-pub(crate) async fn remember(
-    connection: &mut PgConnection,
-    account: &LockedAccount,
-    keyed: &Keyed,
-    target: &KeyTarget,
-) -> Result<(), StoreError> {
-    let (command, reference, reservation, grant_no) = match target {
-        KeyTarget::Movement { command, reference } => (*command, Some(reference), None, None),
-        KeyTarget::Grant { reservation, grant_no } => {
-            (SPONSOR, None, Some(reservation.0), Some(*grant_no))
+impl KeyTarget {
+    pub(crate) fn read(
+        command: &str,
+        reference: Option<String>,
+        reservation: Option<ReservationId>,
+        grant_no: Option<i32>,
+    ) -> Result<Self, StoreError> {
+        let movement = |command| -> Result<Self, StoreError> {
+            Ok(Self::Movement { command, reference: codec::present(reference)? })
+        };
+        match command {
+            SPONSOR => Ok(Self::Grant {
+                reservation: codec::present(reservation)?,
+                grant_no: codec::present(grant_no)?,
+            }),
+            CREDIT => movement(CREDIT),
+            DEBIT => movement(DEBIT),
+            _ => Err(StoreError::Corrupt("command key")),
         }
-    };
-    let now = codec::timestamp(account.now)?;
-    sqlx::query!(
-        r#"INSERT INTO command_keys (tenant_id, account_id, command_key, command, request_hash,
-            reference, reservation_id, grant_no, recorded_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"#,
-        account.tenant.0,
-        account.account.0,
-        keyed.key.as_str(),
-        command,
-        keyed.request_hash.as_slice(),
-        reference,
-        reservation,
-        grant_no,
-        now,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+    }
+
+    pub(crate) fn columns(&self) -> KeyColumns {
+        match self {
+            Self::Movement { command, reference } => KeyColumns {
+                command,
+                reference: Some(reference.clone()),
+                reservation: None,
+                grant_no: None,
+            },
+            Self::Grant { reservation, grant_no } => KeyColumns {
+                command: SPONSOR,
+                reference: None,
+                reservation: Some(reservation.0),
+                grant_no: Some(*grant_no),
+            },
+        }
+    }
+}
+
+impl Book {
+    /// Remembers what a key was used for.
+    pub(crate) fn remember(&mut self, owner: Owner, keyed: &Keyed, target: KeyTarget, now: DbTime) {
+        let Keyed { key, request_hash } = keyed.clone();
+        let used = UsedKey { request_hash, target: target.clone() };
+        self.keys.insert((owner, key.clone()), used);
+        self.rows.keys.push(NewKey { owner, key, request_hash, target, now });
+    }
 }

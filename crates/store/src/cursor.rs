@@ -10,7 +10,7 @@ use domain::ChainId;
 use domain::chain_fact::BlockRef;
 use sqlx::PgConnection;
 
-use crate::command::{Command, commit};
+use crate::transaction::{Transaction, commit};
 use crate::{Store, StoreError, codec};
 
 /// Where the ingester stands on a chain.
@@ -74,7 +74,7 @@ struct Extend<'a> {
     block: &'a NewBlock,
 }
 
-impl Command for Extend<'_> {
+impl Transaction for Extend<'_> {
     type Outcome = CursorMove;
 
     async fn execute(&self, connection: &mut PgConnection) -> Result<CursorMove, StoreError> {
@@ -156,7 +156,7 @@ struct WalkBack {
     from: B256,
 }
 
-impl Command for WalkBack {
+impl Transaction for WalkBack {
     type Outcome = CursorMove;
 
     async fn execute(&self, connection: &mut PgConnection) -> Result<CursorMove, StoreError> {

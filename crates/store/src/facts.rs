@@ -10,7 +10,7 @@ use domain::{AccountId, ChainId, Slot, TenantId};
 use crate::{Store, StoreError, codec};
 
 /// One step that an event waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FactStep {
     /// Its block is canonical: settle.
     Confirm,
@@ -28,6 +28,14 @@ impl FactStep {
             Self::Undo => "undo",
             Self::Finalise => "finalise",
         }
+    }
+
+    /// The step that SQL calls so.
+    pub(crate) fn named(name: &str) -> Result<Self, StoreError> {
+        [Self::Confirm, Self::Undo, Self::Finalise]
+            .into_iter()
+            .find(|step| step.as_str() == name)
+            .ok_or(StoreError::Corrupt("step of a fact"))
     }
 
     /// The event's progress while it waits for the step, and after it.
@@ -181,6 +189,36 @@ impl Store {
         Ok(())
     }
 
+    /// Notes of sponsorships that have closed, and whose last window a final block is past, that the
+    /// releaser need not look at them again; at most `limit`, and how many. This is the one write to a
+    /// sponsorship without its account's lock: none of its columns is read by a command, and a CHECK keeps
+    /// it from what is open.
+    ///
+    /// # Errors
+    /// When the database does not carry it out; they are found again.
+    pub async fn sweep_windows(&self, chain: ChainId, limit: u16) -> Result<u64, StoreError> {
+        let swept = sqlx::query!(
+            r#"WITH closed AS (
+                SELECT r.tenant_id, r.account_id, r.reservation_id
+                FROM chain_cursors c
+                JOIN reservations r
+                    ON r.chain_id = c.chain_id AND r.last_valid_until < c.final_timestamp
+                    AND NOT r.window_swept
+                WHERE c.chain_id = $1 AND r.state IN ('released', 'settled_final')
+                ORDER BY r.last_valid_until LIMIT $2
+                FOR NO KEY UPDATE OF r SKIP LOCKED)
+            UPDATE reservations r SET window_swept = true FROM closed
+            WHERE r.tenant_id = closed.tenant_id AND r.account_id = closed.account_id
+                AND r.reservation_id = closed.reservation_id
+                AND r.state IN ('released', 'settled_final')"#,
+            codec::chain_id(chain)?,
+            i64::from(limit),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(swept.rows_affected())
+    }
+
     /// Reservations whose last window a final block is past and in whose slot nothing of ours landed,
     /// at most `limit`. One statement, so that the final block and the events are of one moment. A
     /// halted chain releases nothing. An operation that another company's paymaster paid used the slot
@@ -200,6 +238,7 @@ impl Store {
             FROM chain_cursors c
             JOIN reservations r
                 ON r.chain_id = c.chain_id AND r.last_valid_until < c.final_timestamp
+                AND NOT r.window_swept
             WHERE c.chain_id = $1 AND c.halt_reason IS NULL AND r.state = 'open'
                 AND NOT EXISTS (SELECT FROM chain_events e
                     WHERE e.chain_id = r.chain_id AND e.sender = r.sender AND e.nonce = r.nonce

@@ -1,15 +1,15 @@
 //! Credits and debits.
 
 use domain::ids::Reference;
+use domain::ledger::buckets::Lot;
 use domain::ledger::funds::{self, FundsRefusal};
 use domain::ledger::journal::EntryKind;
 use domain::ledger::tcc::DbTime;
 use domain::{AccountId, Points, TenantId};
-use sqlx::PgConnection;
 
-use crate::account_lock::LockedAccount;
-use crate::command::{Command, commit};
-use crate::command_keys::{self, KeyTarget, Keyed, UsedKey};
+use crate::book::{Book, Needs, NewMovement, Owner, Page, Record};
+use crate::command::Command;
+use crate::command_keys::{KeyTarget, Keyed, UsedKey};
 use crate::{Store, StoreError, codec};
 
 /// Which way points move.
@@ -30,6 +30,14 @@ impl Direction {
             Self::Debit => "debit",
         }
     }
+
+    /// The direction that SQL calls so.
+    pub(crate) fn named(name: &str) -> Result<Self, StoreError> {
+        [Self::Credit, Self::Debit]
+            .into_iter()
+            .find(|direction| direction.as_str() == name)
+            .ok_or(StoreError::Corrupt("direction"))
+    }
 }
 
 /// A credit or debit that the company's server asks for.
@@ -43,6 +51,9 @@ pub struct MoveFunds {
     pub direction: Direction,
     /// How many points.
     pub amount: Points,
+    /// Which points a credit is of; `None` for the default bucket, and in a debit, which takes what
+    /// expires soonest.
+    pub lot: Option<Lot>,
     /// Why, for people.
     pub reason: String,
     /// The company's own name of it, unique per account.
@@ -58,6 +69,8 @@ pub struct Movement {
     pub direction: Direction,
     /// How many points.
     pub amount: Points,
+    /// Which points a credit was of; `None` for the default bucket, and in a debit.
+    pub lot: Option<Lot>,
     /// Why.
     pub reason: String,
     /// The company's own name of it.
@@ -92,29 +105,39 @@ pub enum FundsOutcome {
 impl Command for MoveFunds {
     type Outcome = FundsOutcome;
 
-    async fn execute(&self, connection: &mut PgConnection) -> Result<FundsOutcome, StoreError> {
-        let Some(mut account) = LockedAccount::lock(connection, self.tenant, self.account).await?
-        else {
-            return Ok(FundsOutcome::NoAccount);
-        };
-        let used =
-            command_keys::find(connection, self.tenant, self.account, &self.keyed.key).await?;
-        if used.as_ref().is_some_and(|used| !self.is_repeat(used)) {
+    const ALONE: bool = true;
+
+    fn owner(&self) -> Owner {
+        Owner { tenant: self.tenant, account: self.account }
+    }
+
+    fn needs(&self, needs: &mut Needs) {
+        needs.key(self.owner(), &self.keyed.key);
+        needs.reference(self.owner(), &self.reference);
+    }
+
+    fn decide(&self, book: &mut Book) -> Result<FundsOutcome, StoreError> {
+        let owner = self.owner();
+        let Some(page) = book.page(owner) else { return Ok(FundsOutcome::NoAccount) };
+        let now = page.now;
+        let used = book.keys.get(&(owner, self.keyed.key.clone()));
+        let is_new = used.is_none();
+        if used.is_some_and(|used| !self.is_repeat(used)) {
             return Ok(FundsOutcome::KeyReused);
         }
-        if let Some(earlier) = movement(connection, self).await? {
+        if let Some(earlier) = book.movements.get(&(owner, self.reference.clone())).cloned() {
             let fields = self.differences(&earlier);
             if !fields.is_empty() {
                 return Ok(FundsOutcome::Conflict(fields));
             }
-            if used.is_none() {
-                command_keys::remember(connection, &account, &self.keyed, &self.target()).await?;
+            if is_new {
+                book.remember(owner, &self.keyed, self.target(), now);
             }
             return Ok(FundsOutcome::Replayed(earlier));
         }
         let decided = match self.direction {
-            Direction::Credit => funds::credit(account.balances(), self.amount),
-            Direction::Debit => funds::debit(account.balances(), self.amount),
+            Direction::Credit => funds::credit(page.balances(), self.amount),
+            Direction::Debit => funds::debit(page.balances(), self.amount),
         };
         let postings = match decided {
             Ok(postings) => postings,
@@ -124,12 +147,30 @@ impl Command for MoveFunds {
             Direction::Credit => (EntryKind::Credit, "account.credited"),
             Direction::Debit => (EntryKind::Debit, "account.debited"),
         };
-        account.refer_to(self.reference.as_str());
-        account.record(kind, &postings, None, event)?;
-        let movement = self.movement(&account);
-        command_keys::remember(connection, &account, &self.keyed, &self.target()).await?;
-        account.write(connection).await?;
-        self.insert(connection, movement.entry_seq).await?;
+        let reference = Some(&self.reference);
+        let record = Record { kind, postings: &postings, reservation: None, reference, event };
+        match self.lot.as_ref().filter(|_| self.direction == Direction::Credit) {
+            None => book.record(owner, &record)?,
+            Some(lot) => match book.open_lot(owner, lot)? {
+                Ok(no) => book.record_in_lots(owner, &record, Some(no))?,
+                Err(refusal) => return Ok(FundsOutcome::Refused(refusal.into())),
+            },
+        }
+        let movement = self.movement(codec::present(book.page(owner))?);
+        book.movements.insert((owner, self.reference.clone()), movement.clone());
+        book.remember(owner, &self.keyed, self.target(), now);
+        book.rows.movements.push(NewMovement {
+            owner,
+            reference: self.reference.clone(),
+            kind: self.direction.as_str(),
+            amount: self.amount,
+            reason: self.reason.clone(),
+            entry_seq: movement.entry_seq,
+            available_after: movement.available_after,
+            debt_after: movement.debt_after,
+            lot: movement.lot.clone(),
+            now,
+        });
         Ok(FundsOutcome::Applied(movement))
     }
 }
@@ -150,16 +191,17 @@ impl MoveFunds {
         }
     }
 
-    fn movement(&self, account: &LockedAccount) -> Movement {
+    fn movement(&self, page: &Page) -> Movement {
         Movement {
             direction: self.direction,
             amount: self.amount,
+            lot: self.lot.clone(),
             reason: self.reason.clone(),
             reference: self.reference.as_str().to_owned(),
-            entry_seq: account.entry_seq(),
-            available_after: account.balances().available,
-            debt_after: account.balances().debt,
-            recorded_at: account.now,
+            entry_seq: page.entry_seq(),
+            available_after: page.balances().available,
+            debt_after: page.balances().debt,
+            recorded_at: page.now,
         }
     }
 
@@ -174,66 +216,20 @@ impl MoveFunds {
         if earlier.reason != self.reason {
             fields.push("reason");
         }
+        fields.extend(lot_differences(earlier.lot.as_ref(), self.lot.as_ref()));
         fields
-    }
-
-    async fn insert(
-        &self,
-        connection: &mut PgConnection,
-        entry_seq: i64,
-    ) -> Result<(), StoreError> {
-        sqlx::query!(
-            r#"INSERT INTO movements
-                (tenant_id, account_id, reference, kind, amount_micropoints, reason, entry_seq)
-            VALUES ($1, $2, $3, $4, $5, $6, $7)"#,
-            self.tenant.0,
-            self.account.0,
-            self.reference.as_str(),
-            self.direction.as_str(),
-            codec::micropoints(self.amount),
-            self.reason,
-            entry_seq,
-        )
-        .execute(connection)
-        .await?;
-        Ok(())
     }
 }
 
-async fn movement(
-    connection: &mut PgConnection,
-    command: &MoveFunds,
-) -> Result<Option<Movement>, StoreError> {
-    let row = sqlx::query!(
-        r#"SELECT m.kind, m.amount_micropoints, m.reason, m.entry_seq,
-            e.available_after_micropoints, e.debt_after_micropoints, e.recorded_at
-        FROM movements m
-        JOIN entries e ON e.tenant_id = m.tenant_id AND e.account_id = m.account_id
-            AND e.seq = m.entry_seq
-        WHERE m.tenant_id = $1 AND m.account_id = $2 AND m.reference = $3"#,
-        command.tenant.0,
-        command.account.0,
-        command.reference.as_str(),
-    )
-    .fetch_optional(connection)
-    .await?;
-    row.map(|row| {
-        Ok(Movement {
-            direction: if row.kind == Direction::Credit.as_str() {
-                Direction::Credit
-            } else {
-                Direction::Debit
-            },
-            amount: codec::points(row.amount_micropoints)?,
-            reason: row.reason,
-            reference: command.reference.as_str().to_owned(),
-            entry_seq: row.entry_seq,
-            available_after: codec::points(row.available_after_micropoints)?,
-            debt_after: codec::points(row.debt_after_micropoints)?,
-            recorded_at: codec::db_time(row.recorded_at)?,
-        })
-    })
-    .transpose()
+/// The fields in which one credit's points are others than another's.
+#[must_use]
+pub fn lot_differences(one: Option<&Lot>, other: Option<&Lot>) -> Vec<&'static str> {
+    let bucket = |lot: Option<&Lot>| lot.map(|lot| lot.bucket.clone());
+    let expiry = |lot: Option<&Lot>| lot.and_then(|lot| lot.expires_at);
+    let differences =
+        [("bucket", bucket(one) != bucket(other)), ("expiresAt", expiry(one) != expiry(other))];
+    let differing = differences.into_iter().filter(|(_, differs)| *differs);
+    differing.map(|(field, _)| field).collect()
 }
 
 impl Store {
@@ -242,6 +238,6 @@ impl Store {
     /// # Errors
     /// When the database does not carry it out; the caller repeats it with the same key.
     pub async fn move_funds(&self, command: &MoveFunds) -> Result<FundsOutcome, StoreError> {
-        commit(&self.pool, command).await
+        self.writer.run(command.clone()).await
     }
 }

@@ -1,11 +1,17 @@
 //! Grants as they are committed: the only form in which a signature leaves the database.
 
+use std::collections::HashMap;
+
 use alloy_primitives::{Address, B256};
 use domain::chain_fact::ChainTime;
-use domain::{AppId, ChainId, Gas, Points, ReservationId, Slot, TenantId, Wei};
+use domain::ledger::sponsorship::Grant;
+use domain::{AppId, Gas, Points, ReservationId, Slot, Wei};
 use erc4337::sponsorship::SignatureForm;
 use sqlx::PgConnection;
+use sqlx::types::BigDecimal;
+use uuid::Uuid;
 
+use crate::book::Owner;
 use crate::{StoreError, codec};
 
 /// Gas limits of the paymaster's two functions.
@@ -52,66 +58,121 @@ pub struct CommittedGrant {
     pub delegate: Option<Address>,
 }
 
-/// One grant of a reservation.
-pub(crate) async fn load_grant(
+/// The grants of reservations, in their order, as the machine sees them and as they were committed.
+pub(crate) async fn load_grants(
     connection: &mut PgConnection,
-    tenant: TenantId,
-    reservation: ReservationId,
-    grant_no: i32,
-) -> Result<Option<CommittedGrant>, StoreError> {
-    let grants = load_committed(connection, tenant, reservation).await?;
-    Ok(grants.into_iter().find(|grant| grant.grant_no == grant_no))
-}
-
-/// All grants of a reservation, in their order.
-pub(crate) async fn load_committed(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    reservation: ReservationId,
-) -> Result<Vec<CommittedGrant>, StoreError> {
-    let rows = sqlx::query!(
+    reservations: &[(Owner, ReservationId)],
+) -> Result<HashMap<ReservationId, Vec<(Grant, CommittedGrant)>>, StoreError> {
+    if reservations.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let ids: Vec<Uuid> = reservations.iter().map(|(_, id)| id.0).collect();
+    let (tenants, accounts): (Vec<Uuid>, Vec<Uuid>) =
+        reservations.iter().map(|(owner, _)| (owner.tenant.0, owner.account.0)).unzip();
+    let mut rows = sqlx::query_as!(
+        Row,
         r#"SELECT r.reservation_id, r.paymaster AS "paymaster!", r.chain_id AS "chain_id!",
             r.entry_point AS "entry_point!", r.sender AS "sender!", r.nonce AS "nonce!",
-            g.grant_no, g.app_id, g.max_cost_wei, g.max_cost_micropoints, g.valid_until, g.digest,
-            g.signature, g.paymaster_verification_gas_limit, g.paymaster_post_op_gas_limit,
-            g.user_op_hash, g.delegate, g.form
-        FROM reservations r
+            g.grant_no, g.app_id, g.request_hash, g.max_cost_wei, g.max_cost_micropoints,
+            g.valid_until, g.digest, g.signature, g.paymaster_verification_gas_limit,
+            g.paymaster_post_op_gas_limit, g.user_op_hash, g.delegate, g.form
+        FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS n (tenant_id, account_id, reservation_id)
+        JOIN reservations r ON r.tenant_id = n.tenant_id AND r.account_id = n.account_id
+            AND r.reservation_id = n.reservation_id
         JOIN grants g ON g.tenant_id = r.tenant_id AND g.account_id = r.account_id
             AND g.reservation_id = r.reservation_id
-        WHERE r.tenant_id = $1 AND r.reservation_id = $2 ORDER BY g.grant_no"#,
-        tenant.0,
-        reservation.0,
+        ORDER BY g.reservation_id, g.grant_no"#,
+        &tenants,
+        &accounts,
+        &ids,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    // Only a look-up, or the repeat of a very old keyed request, asks for one that is not there.
+    if ids.iter().any(|id| !rows.iter().any(|row| row.reservation_id == *id)) {
+        rows.extend(archived_rows(connection, &tenants, &accounts, &ids).await?);
+    }
+    let mut grants: HashMap<_, Vec<_>> = HashMap::new();
+    for row in rows {
+        let committed = CommittedGrant {
+            reservation: ReservationId(row.reservation_id),
+            grant_no: row.grant_no,
+            app: AppId(row.app_id),
+            paymaster: codec::address(&row.paymaster)?,
+            slot: codec::slot(row.chain_id, &row.entry_point, &row.sender, &row.nonce)?,
+            max_cost: codec::wei(&row.max_cost_wei)?,
+            points: codec::points(row.max_cost_micropoints)?,
+            valid_until: codec::chain_time(row.valid_until)?,
+            form: form(&row.form)?,
+            digest: codec::hash(&row.digest)?,
+            signature: signature(&row.signature)?,
+            user_op_hash: codec::hash(&row.user_op_hash)?,
+            paymaster_gas: PaymasterGas {
+                verification: Gas(codec::unsigned(row.paymaster_verification_gas_limit)?),
+                post_op: Gas(codec::unsigned(row.paymaster_post_op_gas_limit)?),
+            },
+            delegate: row.delegate.as_deref().map(codec::address).transpose()?,
+        };
+        let machine = Grant {
+            request_hash: codec::hash(&row.request_hash)?,
+            max_cost: committed.max_cost,
+            points: committed.points,
+            valid_until: committed.valid_until,
+        };
+        grants.entry(committed.reservation).or_default().push((machine, committed));
+    }
+    Ok(grants)
+}
+
+/// A grant's columns, with those of its reservation.
+struct Row {
+    reservation_id: Uuid,
+    paymaster: Vec<u8>,
+    chain_id: i64,
+    entry_point: Vec<u8>,
+    sender: Vec<u8>,
+    nonce: Vec<u8>,
+    grant_no: i32,
+    app_id: Uuid,
+    request_hash: Vec<u8>,
+    max_cost_wei: BigDecimal,
+    max_cost_micropoints: i64,
+    valid_until: i64,
+    digest: Vec<u8>,
+    signature: Vec<u8>,
+    paymaster_verification_gas_limit: i64,
+    paymaster_post_op_gas_limit: i64,
+    user_op_hash: Vec<u8>,
+    delegate: Option<Vec<u8>>,
+    form: String,
+}
+
+async fn archived_rows(
+    connection: &mut PgConnection,
+    tenants: &[Uuid],
+    accounts: &[Uuid],
+    ids: &[Uuid],
+) -> Result<Vec<Row>, StoreError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT r.reservation_id, r.paymaster AS "paymaster!", r.chain_id AS "chain_id!",
+            r.entry_point AS "entry_point!", r.sender AS "sender!", r.nonce AS "nonce!",
+            g.grant_no, g.app_id, g.request_hash, g.max_cost_wei, g.max_cost_micropoints,
+            g.valid_until, g.digest, g.signature, g.paymaster_verification_gas_limit,
+            g.paymaster_post_op_gas_limit, g.user_op_hash, g.delegate, g.form
+        FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS n (tenant_id, account_id, reservation_id)
+        JOIN archived_reservations r ON r.tenant_id = n.tenant_id AND r.account_id = n.account_id
+            AND r.reservation_id = n.reservation_id
+        JOIN archived_grants g ON g.tenant_id = r.tenant_id AND g.account_id = r.account_id
+            AND g.reservation_id = r.reservation_id
+        ORDER BY g.reservation_id, g.grant_no"#,
+        tenants,
+        accounts,
+        ids,
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(CommittedGrant {
-                reservation: ReservationId(row.reservation_id),
-                grant_no: row.grant_no,
-                app: AppId(row.app_id),
-                paymaster: codec::address(&row.paymaster)?,
-                slot: Slot {
-                    chain_id: ChainId(codec::unsigned(row.chain_id)?),
-                    entry_point: codec::address(&row.entry_point)?,
-                    sender: codec::address(&row.sender)?,
-                    nonce: codec::nonce(&row.nonce)?,
-                },
-                max_cost: codec::wei(&row.max_cost_wei)?,
-                points: codec::points(row.max_cost_micropoints)?,
-                valid_until: codec::chain_time(row.valid_until)?,
-                form: form(&row.form)?,
-                digest: codec::hash(&row.digest)?,
-                signature: signature(&row.signature)?,
-                user_op_hash: codec::hash(&row.user_op_hash)?,
-                paymaster_gas: PaymasterGas {
-                    verification: Gas(codec::unsigned(row.paymaster_verification_gas_limit)?),
-                    post_op: Gas(codec::unsigned(row.paymaster_post_op_gas_limit)?),
-                },
-                delegate: row.delegate.as_deref().map(codec::address).transpose()?,
-            })
-        })
-        .collect()
+    Ok(rows)
 }
 
 /// A form as the database names it.

@@ -5,162 +5,113 @@
 //! the same sighting, from a worker that slept, is not taken at all.
 
 use alloy_primitives::Address;
-use domain::chain_fact::{ChainFact, OperationEvent};
+use domain::chain_fact::ChainFact;
 use domain::ledger::journal::EntryKind;
 use domain::ledger::sponsorship::{self, CancelOutcome, FactOutcome, SetAside};
 use domain::{AccountId, ChainId, Slot, TenantId};
-use sqlx::PgConnection;
 
-use crate::account_lock::LockedAccount;
-use crate::command::{Command, commit};
+use crate::book::{Book, LogKey, Needs, NewMark, Record};
+use crate::command::Command;
 use crate::facts::{FactStep, Releasable, Work};
-use crate::reservations;
 use crate::{Store, StoreError, codec};
 
-/// Whose operation an event is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// The company whose paymaster paid.
-    pub tenant: TenantId,
-    /// The account that reserved for it.
-    pub account: AccountId,
-}
+pub use crate::book::Owner;
 
-struct ApplyFact<'a> {
+struct ApplyFact {
     owner: Owner,
-    work: &'a Work,
+    work: Work,
 }
 
-impl Command for ApplyFact<'_> {
+impl Command for ApplyFact {
     type Outcome = FactOutcome;
 
-    async fn execute(&self, connection: &mut PgConnection) -> Result<FactOutcome, StoreError> {
-        let Owner { tenant, account } = self.owner;
-        let Some(mut account) = LockedAccount::lock(connection, tenant, account).await? else {
+    // Whether the block is on the chain changes apart from the account.
+    const ALONE: bool = false;
+
+    fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    fn needs(&self, needs: &mut Needs) {
+        let event = self.work.fact.event();
+        needs.log(self.owner, LogKey::of(event));
+        needs.slot(self.owner, event.slot);
+    }
+
+    fn decide(&self, book: &mut Book) -> Result<FactOutcome, StoreError> {
+        let Self { owner, work: Work { step, fact } } = *self;
+        let event = fact.event();
+        let log = LogKey::of(event);
+        let Some(page) = book.page(owner) else {
             return Ok(FactOutcome::SetAside(SetAside::UnknownOperation));
         };
-        let Work { step, fact } = self.work;
-        let event = fact.event();
-        let marks = marks(connection, self.owner, event).await?;
-        let undone = marks.iter().any(|mark| mark == FactStep::Undo.as_str());
-        let repeated = marks.iter().any(|mark| mark == step.as_str());
-        if repeated || (undone && *step != FactStep::Undo) {
+        let has_mark = |step| book.marks.contains(&(owner, log, step));
+        if has_mark(step) || (has_mark(FactStep::Undo) && step != FactStep::Undo) {
             return Ok(FactOutcome::Replayed);
         }
-        if *step == FactStep::Confirm && !is_canonical(connection, event).await? {
+        // An undo leaves no mark while nobody owns the event, so that this alone keeps out a confirm that
+        // was read before, and comes when there is somebody to charge. Where the block goes after this
+        // look, its undo finds the owner that this command found.
+        if step == FactStep::Confirm && !book.canonical.contains(&log) {
             return Ok(FactOutcome::Replayed);
         }
-        let latest =
-            reservations::load_latest(connection, account.tenant, account.account, &event.slot)
-                .await?;
-        let found = latest.as_ref().map(|loaded| &loaded.reservation);
+        let (now, key) = (page.now, (owner, event.slot));
+        let found = book.attempts.get(&key);
+        let latest = found.map(|attempt| &attempt.reservation);
         let (outcome, change) = match step {
-            FactStep::Confirm => sponsorship::confirm(account.balances(), found, fact),
-            FactStep::Undo => sponsorship::undo(account.balances(), found, fact),
-            FactStep::Finalise => sponsorship::finalise(found, fact),
+            FactStep::Confirm => sponsorship::confirm(page.balances(), latest, &fact),
+            FactStep::Undo => sponsorship::undo(page.balances(), latest, &fact),
+            FactStep::Finalise => sponsorship::finalise(latest, &fact),
         };
         if matches!(outcome, FactOutcome::SetAside(_)) {
             return Ok(outcome);
         }
-        mark(connection, &account, *step, event).await?;
-        if let (Some(before), Some(after)) = (&latest, &change.reservation) {
-            reservations::transition(connection, &account, before, after, Some(event)).await?;
+        book.marks.insert((owner, log, step));
+        book.rows.marks.push(NewMark { owner, log, step, now });
+        if let Some(after) = change.reservation {
             let (kind, name) = match step {
                 FactStep::Confirm => (EntryKind::Confirm, "sponsorship.settled"),
                 FactStep::Undo => (EntryKind::Undo, "sponsorship.undone"),
                 FactStep::Finalise => (EntryKind::Finalise, "sponsorship.final"),
             };
-            account.record(kind, &change.postings, Some(before.id), name)?;
-            account.write(connection).await?;
+            book.change_attempt(owner, event.slot, after, Some(event))?;
+            let reservation = book.attempts.get(&key).map(|attempt| attempt.id);
+            let postings = &change.postings;
+            let record = Record { kind, postings, reservation, reference: None, event: name };
+            book.record(owner, &record)?;
         }
         Ok(outcome)
     }
 }
 
-async fn marks(
-    connection: &mut PgConnection,
-    owner: Owner,
-    event: &OperationEvent,
-) -> Result<Vec<String>, StoreError> {
-    let steps = sqlx::query_scalar!(
-        r#"SELECT step FROM fact_marks WHERE tenant_id = $1 AND account_id = $2 AND chain_id = $3
-            AND block_hash = $4 AND log_index = $5 AND visit = $6"#,
-        owner.tenant.0,
-        owner.account.0,
-        codec::chain_id(event.slot.chain_id)?,
-        event.sighting.block.hash.as_slice(),
-        codec::signed32(event.sighting.log_index)?,
-        codec::signed32(event.sighting.visit)?,
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(steps)
-}
+struct Release(Releasable);
 
-/// Whether an event's block is still on the chain. An undo leaves no mark while nobody owns the event, so that
-/// this alone keeps out a confirm that was read before, and comes when there is somebody to charge. Where the
-/// block goes after this look, its undo finds the owner that this command found.
-async fn is_canonical(
-    connection: &mut PgConnection,
-    event: &OperationEvent,
-) -> Result<bool, StoreError> {
-    let canonical = sqlx::query_scalar!(
-        r#"SELECT canonical FROM chain_events
-        WHERE chain_id = $1 AND block_hash = $2 AND log_index = $3 AND visit = $4"#,
-        codec::chain_id(event.slot.chain_id)?,
-        event.sighting.block.hash.as_slice(),
-        codec::signed32(event.sighting.log_index)?,
-        codec::signed32(event.sighting.visit)?,
-    )
-    .fetch_optional(connection)
-    .await?;
-    codec::present(canonical)
-}
-
-async fn mark(
-    connection: &mut PgConnection,
-    account: &LockedAccount,
-    step: FactStep,
-    event: &OperationEvent,
-) -> Result<(), StoreError> {
-    sqlx::query!(
-        r#"INSERT INTO fact_marks (tenant_id, account_id, chain_id, block_hash, log_index, visit,
-            step, recorded_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"#,
-        account.tenant.0,
-        account.account.0,
-        codec::chain_id(event.slot.chain_id)?,
-        event.sighting.block.hash.as_slice(),
-        codec::signed32(event.sighting.log_index)?,
-        codec::signed32(event.sighting.visit)?,
-        step.as_str(),
-        codec::timestamp(account.now)?,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-struct Release<'a>(&'a Releasable);
-
-impl Command for Release<'_> {
+impl Command for Release {
     type Outcome = CancelOutcome;
 
-    async fn execute(&self, connection: &mut PgConnection) -> Result<CancelOutcome, StoreError> {
-        let Releasable { tenant, account, proof } = self.0;
-        let Some(mut account) = LockedAccount::lock(connection, *tenant, *account).await? else {
+    const ALONE: bool = false;
+
+    fn owner(&self) -> Owner {
+        Owner { tenant: self.0.tenant, account: self.0.account }
+    }
+
+    fn needs(&self, needs: &mut Needs) {
+        needs.slot(self.owner(), *self.0.proof.slot());
+    }
+
+    fn decide(&self, book: &mut Book) -> Result<CancelOutcome, StoreError> {
+        let (owner, proof) = (self.owner(), &self.0.proof);
+        if book.page(owner).is_none() {
             return Ok(CancelOutcome::Replayed);
-        };
-        let latest =
-            reservations::load_latest(connection, account.tenant, account.account, proof.slot())
-                .await?;
-        let found = latest.as_ref().map(|loaded| &loaded.reservation);
-        let (outcome, change) = sponsorship::cancel(found, proof);
-        if let (Some(before), Some(after)) = (&latest, &change.reservation) {
-            reservations::transition(connection, &account, before, after, None).await?;
-            let (kind, name) = (EntryKind::Release, "sponsorship.released");
-            account.record(kind, &change.postings, Some(before.id), name)?;
-            account.write(connection).await?;
+        }
+        let found = book.attempts.get(&(owner, *proof.slot()));
+        let reservation = found.map(|attempt| attempt.id);
+        let (outcome, change) = sponsorship::cancel(found.map(|found| &found.reservation), proof);
+        if let Some(after) = change.reservation {
+            book.change_attempt(owner, *proof.slot(), after, None)?;
+            let (kind, event) = (EntryKind::Release, "sponsorship.released");
+            let postings = &change.postings;
+            book.record(owner, &Record { kind, postings, reservation, reference: None, event })?;
         }
         Ok(outcome)
     }
@@ -188,7 +139,7 @@ impl Store {
             FROM paymasters p
             JOIN reservations r ON r.tenant_id = p.tenant_id AND r.chain_id = p.chain_id
             WHERE p.chain_id = $1 AND p.paymaster = $2 AND r.entry_point = $3 AND r.sender = $4
-                AND r.nonce = $5
+                AND r.nonce = $5 AND r.kind = 'sponsorship'
             ORDER BY r.opened_at DESC LIMIT 1"#,
             codec::chain_id(chain)?,
             paymaster.as_slice(),
@@ -232,7 +183,7 @@ impl Store {
     /// # Errors
     /// When the database does not carry it out; the caller repeats it.
     pub async fn apply_fact(&self, owner: Owner, work: &Work) -> Result<FactOutcome, StoreError> {
-        commit(&self.pool, &ApplyFact { owner, work }).await
+        self.writer.run(ApplyFact { owner, work: *work }).await
     }
 
     /// Returns what a reservation holds, on proof.
@@ -240,6 +191,6 @@ impl Store {
     /// # Errors
     /// When the database does not carry it out; the caller repeats it.
     pub async fn release(&self, releasable: &Releasable) -> Result<CancelOutcome, StoreError> {
-        commit(&self.pool, &Release(releasable)).await
+        self.writer.run(Release(*releasable)).await
     }
 }

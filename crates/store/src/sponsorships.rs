@@ -6,25 +6,25 @@ use domain::ledger::journal::EntryKind;
 use domain::ledger::sponsorship::{
     self, GrantOutcome, GrantRefusal, GrantRequest, SponsorshipReservation, SponsorshipState,
 };
+use domain::ledger::tcc::DbTime;
 use domain::seal::Sealed;
 use domain::{AccountId, AppId, ReservationId, Slot, TenantId};
 use erc4337::sponsorship::SignatureForm;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::account_lock::LockedAccount;
-use crate::command::{Command, commit};
-use crate::command_keys::{self, KeyTarget, Keyed};
-use crate::grants::{form_name, load_committed, load_grant};
-use crate::reservations::{self, Placement};
-use crate::wallets::{self, Wallet};
+use crate::book::{Attempt, Book, Needs, NewGrant, NewSponsorship, Owner, Record};
+use crate::command::Command;
+use crate::command_keys::{KeyTarget, Keyed};
+use crate::grants::load_grants;
+use crate::reservations::RELEASED;
+use crate::wallets::Wallet;
 use crate::{Store, StoreError, codec};
 
 pub use crate::grants::{CommittedGrant, PaymasterGas};
 
 /// A signed variant of an operation that waits for its points.
 #[derive(Debug)]
-pub struct GrantCommand<'a> {
+pub struct GrantCommand {
     /// The company.
     pub tenant: TenantId,
     /// The user's account.
@@ -42,7 +42,7 @@ pub struct GrantCommand<'a> {
     /// The digest that was signed.
     pub digest: B256,
     /// The signature, in its seal.
-    pub signature: &'a Sealed,
+    pub signature: Sealed,
     /// The operation's hash with that signature.
     pub user_op_hash: B256,
     /// Gas limits of the paymaster, as signed.
@@ -79,56 +79,69 @@ pub enum GrantAnswer {
     KeyReused,
 }
 
-impl Command for GrantCommand<'_> {
+impl Command for GrantCommand {
     type Outcome = GrantAnswer;
 
-    async fn execute(&self, connection: &mut PgConnection) -> Result<GrantAnswer, StoreError> {
-        let locked = LockedAccount::lock(connection, self.tenant, self.account).await?;
-        let Some(mut account) = locked else { return Ok(GrantAnswer::WalletMoved) };
-        if let Some(answer) = self.replay_by_key(connection).await? {
-            return Ok(answer);
+    const ALONE: bool = true;
+
+    fn owner(&self) -> Owner {
+        Owner { tenant: self.tenant, account: self.account }
+    }
+
+    fn needs(&self, needs: &mut Needs) {
+        let owner = self.owner();
+        if let Some(keyed) = &self.keyed {
+            needs.key(owner, &keyed.key);
         }
-        let wallet = Wallet { chain: self.slot.chain_id, address: self.slot.sender };
-        if !wallets::is_linked(connection, self.tenant, self.account, wallet).await? {
+        needs.link(owner, self.wallet());
+        needs.slot(owner, self.slot);
+    }
+
+    fn decide(&self, book: &mut Book) -> Result<GrantAnswer, StoreError> {
+        let owner = self.owner();
+        let Some(page) = book.page(owner) else { return Ok(GrantAnswer::WalletMoved) };
+        let now = page.now;
+        if let Some(answer) = self.keyed.as_ref().and_then(|keyed| keyed_answer(book, owner, keyed))
+        {
+            return answer;
+        }
+        if !book.links.contains(&(owner, self.wallet())) {
             return Ok(GrantAnswer::WalletMoved);
         }
-        let latest =
-            reservations::load_latest(connection, self.tenant, self.account, &self.slot).await?;
-        if latest.as_ref().is_some_and(|loaded| {
-            loaded.reservation.state == SponsorshipState::Open && loaded.paymaster != self.paymaster
+        // A final attempt refuses every grant, whatever else is asked; so does its mark, once the attempt
+        // itself is in the archive.
+        if book.closed_slots.contains(&(owner, self.slot)) {
+            return Ok(GrantAnswer::Refused(GrantRefusal::NonceUsed));
+        }
+        let found = book.attempts.get(&(owner, self.slot));
+        if found.is_some_and(|attempt| {
+            attempt.reservation.state == SponsorshipState::Open
+                && attempt.paymaster != self.paymaster
         }) {
             return Ok(GrantAnswer::PaymasterChanged);
         }
-        let found = latest.as_ref().map(|loaded| &loaded.reservation);
-        let (outcome, step) = sponsorship::grant(account.balances(), found, &self.request);
+        let latest = found.map(|attempt| &attempt.reservation);
+        let (outcome, step) = sponsorship::grant(page.balances(), latest, &self.request);
         match (outcome, step.reservation) {
             (GrantOutcome::Refused(refusal), _) => Ok(GrantAnswer::Refused(refusal)),
             (GrantOutcome::Replayed(index), _) => {
-                let loaded = latest.as_ref().map(|loaded| loaded.id);
-                let id = codec::present(loaded)?;
-                let grant_no = codec::signed32(index.saturating_add(1))?;
-                self.remember_key(connection, &account, id, grant_no).await?;
-                let grant = load_grant(connection, self.tenant, id, grant_no).await?;
-                Ok(GrantAnswer::Replayed(codec::present(grant)?))
+                let grant = found.and_then(|attempt| attempt.grants.get(index)).cloned();
+                let grant = codec::present(grant)?;
+                self.remember(book, &grant, now);
+                Ok(GrantAnswer::Replayed(grant))
             }
             (GrantOutcome::Granted, Some(reservation)) => {
-                let open =
-                    latest.filter(|loaded| loaded.reservation.attempt == reservation.attempt);
-                let id = match open {
-                    Some(loaded) => {
-                        let id = loaded.id;
-                        reservations::update_open(connection, &account, id, &reservation).await?;
-                        id
-                    }
-                    None => self.open(connection, &account, &reservation).await?,
+                let grant = self.grant(book, reservation, now)?;
+                let record = Record {
+                    kind: EntryKind::Reserve,
+                    postings: &step.postings,
+                    reservation: Some(grant.reservation),
+                    reference: None,
+                    event: "sponsorship.granted",
                 };
-                let grant_no = self.insert_grant(connection, &account, id, &reservation).await?;
-                self.remember_key(connection, &account, id, grant_no).await?;
-                let (kind, event) = (EntryKind::Reserve, "sponsorship.granted");
-                account.record(kind, &step.postings, Some(id), event)?;
-                account.write(connection).await?;
-                let grant = load_grant(connection, self.tenant, id, grant_no).await?;
-                Ok(GrantAnswer::Granted(codec::present(grant)?))
+                book.record(owner, &record)?;
+                self.remember(book, &grant, now);
+                Ok(GrantAnswer::Granted(grant))
             }
             (GrantOutcome::Granted, None) => {
                 Err(StoreError::Corrupt("a grant without reservation"))
@@ -137,98 +150,89 @@ impl Command for GrantCommand<'_> {
     }
 }
 
-impl GrantCommand<'_> {
-    async fn replay_by_key(
-        &self,
-        connection: &mut PgConnection,
-    ) -> Result<Option<GrantAnswer>, StoreError> {
-        let Some(keyed) = &self.keyed else { return Ok(None) };
-        keyed_grant(connection, self.tenant, self.account, keyed).await
+impl GrantCommand {
+    const fn wallet(&self) -> Wallet {
+        Wallet { chain: self.slot.chain_id, address: self.slot.sender }
     }
 
-    async fn remember_key(
-        &self,
-        connection: &mut PgConnection,
-        account: &LockedAccount,
-        reservation: ReservationId,
-        grant_no: i32,
-    ) -> Result<(), StoreError> {
-        let Some(keyed) = &self.keyed else { return Ok(()) };
-        let target = KeyTarget::Grant { reservation, grant_no };
-        command_keys::remember(connection, account, keyed, &target).await
+    fn remember(&self, book: &mut Book, grant: &CommittedGrant, now: DbTime) {
+        let Some(keyed) = &self.keyed else { return };
+        let CommittedGrant { reservation, grant_no, .. } = *grant;
+        book.keyed_grants.insert((reservation, grant_no), grant.clone());
+        book.remember(self.owner(), keyed, KeyTarget::Grant { reservation, grant_no }, now);
     }
 
-    async fn open(
+    /// Opens an attempt or extends the open one, and adds the grant. The one place that opens the seal: what it lets out
+    /// leaves the writer only when the grant is committed.
+    fn grant(
         &self,
-        connection: &mut PgConnection,
-        account: &LockedAccount,
-        reservation: &SponsorshipReservation,
-    ) -> Result<ReservationId, StoreError> {
-        let id = ReservationId(Uuid::now_v7());
-        let placement = Placement { app: self.app, slot: self.slot, paymaster: self.paymaster };
-        reservations::insert(connection, account, id, &placement, reservation).await?;
-        Ok(id)
-    }
-
-    /// Writes the grant, and with it the signature: the one place that opens the seal.
-    async fn insert_grant(
-        &self,
-        connection: &mut PgConnection,
-        account: &LockedAccount,
-        id: ReservationId,
-        reservation: &SponsorshipReservation,
-    ) -> Result<i32, StoreError> {
-        let grant = codec::present(reservation.grants.last())?;
+        book: &mut Book,
+        reservation: SponsorshipReservation,
+        now: DbTime,
+    ) -> Result<CommittedGrant, StoreError> {
+        let (owner, key) = (self.owner(), (self.owner(), self.slot));
+        let open = book
+            .attempts
+            .get(&key)
+            .filter(|attempt| attempt.reservation.attempt == reservation.attempt)
+            .map(|attempt| attempt.id);
+        let machine = *codec::present(reservation.grants.last())?;
         let grant_no = codec::signed32(reservation.grants.len())?;
+        let id = if let Some(id) = open {
+            book.change_attempt(owner, self.slot, reservation, None)?;
+            id
+        } else {
+            let id = ReservationId(Uuid::now_v7());
+            let Self { app, slot, paymaster, .. } = *self;
+            let opened = reservation.clone();
+            let row = NewSponsorship { owner, id, app, slot, paymaster, reservation: opened, now };
+            book.rows.sponsorships.push(row);
+            let attempt = Attempt { id, paymaster, reservation, grants: Vec::new() };
+            book.attempts.insert(key, attempt);
+            id
+        };
         #[expect(clippy::disallowed_methods, reason = "the grant is committed with its signature")]
-        let signature = self.signature.open();
-        sqlx::query!(
-            r#"INSERT INTO grants (tenant_id, account_id, reservation_id, grant_no, request_hash,
-                max_cost_wei, max_cost_micropoints, valid_until, digest, signature,
-                paymaster_verification_gas_limit, paymaster_post_op_gas_limit, user_op_hash,
-                delegate, recorded_at, app_id, form)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"#,
-            self.tenant.0,
-            self.account.0,
-            id.0,
+        let signature = *self.signature.open();
+        let grant = CommittedGrant {
+            reservation: id,
             grant_no,
-            grant.request_hash.as_slice(),
-            codec::numeric(grant.max_cost.0)?,
-            codec::micropoints(grant.points),
-            codec::signed(grant.valid_until.0)?,
-            self.digest.as_slice(),
-            signature.as_slice(),
-            codec::signed(self.paymaster_gas.verification.0)?,
-            codec::signed(self.paymaster_gas.post_op.0)?,
-            self.user_op_hash.as_slice(),
-            self.delegate.as_ref().map(|delegate| delegate.as_slice()),
-            codec::timestamp(account.now)?,
-            self.app.0,
-            form_name(self.form),
-        )
-        .execute(connection)
-        .await?;
-        Ok(grant_no)
+            app: self.app,
+            paymaster: self.paymaster,
+            slot: self.slot,
+            max_cost: machine.max_cost,
+            points: machine.points,
+            valid_until: machine.valid_until,
+            form: self.form,
+            digest: self.digest,
+            signature,
+            user_op_hash: self.user_op_hash,
+            paymaster_gas: self.paymaster_gas,
+            delegate: self.delegate,
+        };
+        if let Some(attempt) = book.attempts.get_mut(&key) {
+            attempt.grants.push(grant.clone());
+        }
+        let request_hash = machine.request_hash;
+        book.rows.grants.push(NewGrant { owner, request_hash, grant: grant.clone(), now });
+        Ok(grant)
     }
 }
 
 /// The answer that a key was given before, if any.
-async fn keyed_grant(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    account: AccountId,
+fn keyed_answer(
+    book: &Book,
+    owner: Owner,
     keyed: &Keyed,
-) -> Result<Option<GrantAnswer>, StoreError> {
-    let Some(used) = command_keys::find(connection, tenant, account, &keyed.key).await? else {
-        return Ok(None);
-    };
-    match used.target {
+) -> Option<Result<GrantAnswer, StoreError>> {
+    let used = book.keys.get(&(owner, keyed.key.clone()))?;
+    Some(match used.target {
         KeyTarget::Grant { reservation, grant_no } if used.request_hash == keyed.request_hash => {
-            let grant = load_grant(connection, tenant, reservation, grant_no).await?;
-            Ok(Some(GrantAnswer::Replayed(codec::present(grant)?)))
+            let grant = book.keyed_grants.get(&(reservation, grant_no)).cloned();
+            // Its month has left the archive too: the key is used, and no more is known.
+            Ok(grant.map_or(GrantAnswer::KeyReused, GrantAnswer::Replayed))
         }
-        KeyTarget::Grant { .. } | KeyTarget::Movement { .. } => Ok(Some(GrantAnswer::KeyReused)),
-    }
+        KeyTarget::Grant { .. } | KeyTarget::Movement { .. } => Ok(GrantAnswer::KeyReused),
+    })
 }
 
 /// What became of a wish to cancel.
@@ -245,8 +249,7 @@ pub enum CloseOutcome {
 }
 
 struct Close {
-    tenant: TenantId,
-    account: AccountId,
+    owner: Owner,
     slot: Slot,
     id: ReservationId,
 }
@@ -254,26 +257,43 @@ struct Close {
 impl Command for Close {
     type Outcome = CloseOutcome;
 
-    async fn execute(&self, connection: &mut PgConnection) -> Result<CloseOutcome, StoreError> {
-        let locked = LockedAccount::lock(connection, self.tenant, self.account).await?;
-        let Some(mut account) = locked else { return Ok(CloseOutcome::NotFound) };
-        let latest =
-            reservations::load_latest(connection, self.tenant, self.account, &self.slot).await?;
+    const ALONE: bool = false;
+
+    fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    fn needs(&self, needs: &mut Needs) {
+        needs.slot(self.owner, self.slot);
+    }
+
+    fn decide(&self, book: &mut Book) -> Result<CloseOutcome, StoreError> {
+        if book.page(self.owner).is_none() {
+            return Ok(CloseOutcome::NotFound);
+        }
         // An earlier attempt than the latest was released before the next could open.
-        let Some(loaded) = latest.filter(|loaded| loaded.id == self.id) else {
+        let latest = book.attempts.get(&(self.owner, self.slot));
+        let Some(attempt) = latest.filter(|attempt| attempt.id == self.id) else {
             return Ok(CloseOutcome::Released);
         };
-        let step = sponsorship::close(&loaded.reservation);
-        if let Some(closing) = step.and_then(|step| step.reservation) {
-            reservations::update_open(connection, &account, loaded.id, &closing).await?;
-            account.record(EntryKind::Release, &[], Some(loaded.id), "sponsorship.closing")?;
-            account.write(connection).await?;
-        }
-        Ok(match loaded.reservation.state {
-            SponsorshipState::Open => CloseOutcome::Closing(loaded.reservation.last_valid_until()),
+        let outcome = match attempt.reservation.state {
+            SponsorshipState::Open => CloseOutcome::Closing(attempt.reservation.last_valid_until()),
             SponsorshipState::Provisional(_) | SponsorshipState::Final(_) => CloseOutcome::Settled,
             SponsorshipState::Released => CloseOutcome::Released,
-        })
+        };
+        let step = sponsorship::close(&attempt.reservation);
+        if let Some(closing) = step.and_then(|step| step.reservation) {
+            book.change_attempt(self.owner, self.slot, closing, None)?;
+            let record = Record {
+                kind: EntryKind::Release,
+                postings: &[],
+                reservation: Some(self.id),
+                reference: None,
+                event: "sponsorship.closing",
+            };
+            book.record(self.owner, &record)?;
+        }
+        Ok(outcome)
     }
 }
 
@@ -282,8 +302,8 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not carry it out; the caller repeats the same request.
-    pub async fn grant(&self, command: &GrantCommand<'_>) -> Result<GrantAnswer, StoreError> {
-        commit(&self.pool, command).await
+    pub async fn grant(&self, command: GrantCommand) -> Result<GrantAnswer, StoreError> {
+        self.writer.run(command).await
     }
 
     /// What this very request was given before under its key, whichever account its wallet belonged
@@ -297,7 +317,8 @@ impl Store {
         keyed: &Keyed,
     ) -> Result<Option<CommittedGrant>, StoreError> {
         let row = sqlx::query!(
-            r#"SELECT reservation_id AS "reservation_id!", grant_no AS "grant_no!" FROM command_keys
+            r#"SELECT account_id, reservation_id AS "reservation_id!", grant_no AS "grant_no!"
+            FROM command_keys
             WHERE tenant_id = $1 AND command_key = $2 AND command = 'sponsor' AND request_hash = $3
             ORDER BY recorded_at LIMIT 1"#,
             tenant.0,
@@ -307,8 +328,12 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else { return Ok(None) };
+        let owner = Owner { tenant, account: AccountId(row.account_id) };
+        let reservation = ReservationId(row.reservation_id);
         let mut connection = self.pool.acquire().await?;
-        load_grant(&mut connection, tenant, ReservationId(row.reservation_id), row.grant_no).await
+        let mut grants = load_grants(&mut connection, &[(owner, reservation)]).await?;
+        let grants = grants.remove(&reservation).unwrap_or_default().into_iter();
+        Ok(grants.map(|(_, grant)| grant).find(|grant| grant.grant_no == row.grant_no))
     }
 
     /// Whether the account's key was used for another request than this.
@@ -321,8 +346,12 @@ impl Store {
         account: AccountId,
         keyed: &Keyed,
     ) -> Result<bool, StoreError> {
+        let owner = Owner { tenant, account };
+        let mut needs = Needs::default();
+        needs.key(owner, &keyed.key);
         let mut connection = self.pool.acquire().await?;
-        let earlier = keyed_grant(&mut connection, tenant, account, keyed).await?;
+        let book = Book::look(&mut connection, &needs).await?;
+        let earlier = keyed_answer(&book, owner, keyed).transpose()?;
         Ok(earlier == Some(GrantAnswer::KeyReused))
     }
 
@@ -337,12 +366,17 @@ impl Store {
         account: AccountId,
         slot: &Slot,
     ) -> Result<Option<OpenSponsorship>, StoreError> {
+        let owner = Owner { tenant, account };
+        let mut needs = Needs::default();
+        needs.slot(owner, *slot);
         let mut connection = self.pool.acquire().await?;
-        let latest = reservations::load_latest(&mut connection, tenant, account, slot).await?;
-        let open = latest.filter(|found| found.reservation.state == SponsorshipState::Open);
-        let Some(loaded) = open else { return Ok(None) };
-        let grants = load_committed(&mut connection, tenant, loaded.id).await?;
-        Ok(Some(OpenSponsorship { reservation: loaded.reservation, grants }))
+        let mut book = Book::look(&mut connection, &needs).await?;
+        let latest = book.attempts.remove(&(owner, *slot));
+        let open = latest.filter(|attempt| attempt.reservation.state == SponsorshipState::Open);
+        Ok(open.map(|attempt| OpenSponsorship {
+            reservation: attempt.reservation,
+            grants: attempt.grants,
+        }))
     }
 
     /// Closes an attempt to repeats and bumps, at the user's wish.
@@ -355,9 +389,10 @@ impl Store {
         id: ReservationId,
     ) -> Result<CloseOutcome, StoreError> {
         let row = sqlx::query!(
-            r#"SELECT account_id, chain_id AS "chain_id!", entry_point AS "entry_point!",
-                sender AS "sender!", nonce AS "nonce!"
-            FROM reservations
+            r#"SELECT account_id AS "account_id!", chain_id AS "chain_id!",
+                entry_point AS "entry_point!", sender AS "sender!", nonce AS "nonce!",
+                state AS "state!", is_archived AS "is_archived!"
+            FROM every_reservation
             WHERE tenant_id = $1 AND reservation_id = $2 AND kind = 'sponsorship'"#,
             tenant.0,
             id.0,
@@ -365,13 +400,12 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else { return Ok(CloseOutcome::NotFound) };
-        let slot = Slot {
-            chain_id: domain::ChainId(codec::unsigned(row.chain_id)?),
-            entry_point: codec::address(&row.entry_point)?,
-            sender: codec::address(&row.sender)?,
-            nonce: codec::nonce(&row.nonce)?,
-        };
-        let account = AccountId(row.account_id);
-        commit(&self.pool, &Close { tenant, account, slot, id }).await
+        if row.is_archived {
+            let is_released = row.state == RELEASED;
+            return Ok(if is_released { CloseOutcome::Released } else { CloseOutcome::Settled });
+        }
+        let slot = codec::slot(row.chain_id, &row.entry_point, &row.sender, &row.nonce)?;
+        let owner = Owner { tenant, account: AccountId(row.account_id) };
+        self.writer.run(Close { owner, slot, id }).await
     }
 }

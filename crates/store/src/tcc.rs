@@ -8,12 +8,12 @@ use domain::ledger::tcc::{
     self, DbTime, TccCommand, TccOutcome, TccReservation, TccState, TccTerms,
 };
 use domain::{AccountId, Points, ReservationId, TenantId};
-use sqlx::PgConnection;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::account_lock::LockedAccount;
-use crate::command::{Command, commit};
-use crate::reservations::{FINAL, OPEN, REJECTED, RELEASED, one_row};
+use crate::book::{Book, Needs, NewTcc, Owner, Record, Tried};
+use crate::command::Command;
+use crate::reservations::{FINAL, OPEN, REJECTED, RELEASED};
 use crate::{Store, StoreError, codec};
 
 /// How long a biz id is remembered. A try of an unknown one that was issued longer ago is refused.
@@ -65,37 +65,54 @@ pub enum TccAnswer {
 impl Command for TccCall {
     type Outcome = TccAnswer;
 
-    async fn execute(&self, connection: &mut PgConnection) -> Result<TccAnswer, StoreError> {
-        let Some(mut account) = LockedAccount::lock(connection, self.tenant, self.account).await?
-        else {
-            return Ok(TccAnswer::NoAccount);
-        };
-        let existing = load(connection, self).await?;
-        let command = self.command(account.now);
-        let found = existing.as_ref().map(|(_, reservation)| reservation);
-        let (outcome, step) = tcc::apply(account.balances(), found, &command);
+    const ALONE: bool = true;
+
+    fn owner(&self) -> Owner {
+        Owner { tenant: self.tenant, account: self.account }
+    }
+
+    fn needs(&self, needs: &mut Needs) {
+        match self.request {
+            TccRequest::Try { .. } => needs.biz_id(self.owner(), &self.biz_id),
+            // Rare, and answered by what was, however long ago; what is there never changes.
+            TccRequest::Confirm { .. } | TccRequest::Cancel | TccRequest::Expire => {
+                needs.old_biz_id(self.owner(), &self.biz_id);
+            }
+        }
+    }
+
+    fn decide(&self, book: &mut Book) -> Result<TccAnswer, StoreError> {
+        let owner = self.owner();
+        let Some(page) = book.page(owner) else { return Ok(TccAnswer::NoAccount) };
+        let (now, key) = (page.now, (owner, self.biz_id.clone()));
+        let existing = book.tried.get(&key).copied();
+        let found = existing.map(|tried| tried.reservation);
+        let (outcome, step) = tcc::apply(page.balances(), found.as_ref(), &self.command(now));
         let Some(reservation) = step.reservation else {
-            return Ok(TccAnswer::Decided(outcome, found.copied()));
+            return Ok(TccAnswer::Decided(outcome, found));
         };
-        let id = match &existing {
-            Some((id, before)) => {
-                update(connection, &account, *id, before, &reservation).await?;
-                *id
+        let id = match existing {
+            Some(Tried { id, reservation: before }) => {
+                book.rows.change_tcc(owner, id, &before, &reservation, now);
+                id
             }
             None => {
                 let id = ReservationId(Uuid::now_v7());
-                insert(connection, &account, id, &self.biz_id, &reservation).await?;
+                let biz_id = self.biz_id.clone();
+                book.rows.tccs.push(NewTcc { owner, id, biz_id, reservation, now });
                 id
             }
         };
+        book.tried.insert(key, Tried { id, reservation });
         let (kind, event) = match reservation.state {
             TccState::Open => (EntryKind::Reserve, "tcc.reserved"),
             TccState::Settled { .. } => (EntryKind::Confirm, "tcc.settled"),
             TccState::Released => (EntryKind::Release, "tcc.released"),
             TccState::Rejected { .. } => (EntryKind::Reserve, "tcc.rejected"),
         };
-        account.record(kind, &step.postings, Some(id), event)?;
-        account.write(connection).await?;
+        let (postings, reservation_id) = (&step.postings, Some(id));
+        let record = Record { kind, postings, reservation: reservation_id, reference: None, event };
+        book.record(owner, &record)?;
         Ok(TccAnswer::Decided(outcome, Some(reservation)))
     }
 }
@@ -115,107 +132,68 @@ impl TccCall {
     }
 }
 
-async fn load(
-    connection: &mut PgConnection,
-    call: &TccCall,
-) -> Result<Option<(ReservationId, TccReservation)>, StoreError> {
-    let row = sqlx::query!(
-        r#"SELECT reservation_id, state, requested_micropoints, expires_at, settled_micropoints,
-            rejected_available_micropoints
-        FROM reservations WHERE tenant_id = $1 AND account_id = $2 AND biz_id = $3"#,
-        call.tenant.0,
-        call.account.0,
-        call.biz_id.as_str(),
-    )
-    .fetch_optional(connection)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    let state = match row.state.as_str() {
-        OPEN => TccState::Open,
-        FINAL => {
-            TccState::Settled { amount: codec::points(codec::present(row.settled_micropoints)?)? }
-        }
-        RELEASED => TccState::Released,
-        REJECTED => TccState::Rejected {
-            available: codec::points(codec::present(row.rejected_available_micropoints)?)?,
-        },
-        _ => return Err(StoreError::Corrupt("tcc state")),
-    };
-    let expires_at = row.expires_at.map(codec::db_time).transpose()?;
-    let terms = row
-        .requested_micropoints
-        .map(|amount| Ok::<_, StoreError>(TccTerms { amount: codec::points(amount)?, expires_at }))
-        .transpose()?;
-    Ok(Some((ReservationId(row.reservation_id), TccReservation { terms, state })))
+/// A reservation as its row has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Columns {
+    pub(crate) state: String,
+    pub(crate) requested: Option<i64>,
+    pub(crate) expires_at: Option<OffsetDateTime>,
+    pub(crate) settled: Option<i64>,
+    pub(crate) rejected_available: Option<i64>,
 }
 
-/// The columns of a state: its name, what it holds, what it spent, what was available at a refusal.
-fn columns(reservation: &TccReservation) -> (&'static str, Points, Option<i64>, Option<i64>) {
-    let requested = reservation.terms.map_or(Points::ZERO, |terms| terms.amount);
+/// The name of a reservation's state in SQL.
+pub(crate) const fn state_name(reservation: &TccReservation) -> &'static str {
     match reservation.state {
-        TccState::Open => (OPEN, requested, None, None),
-        TccState::Settled { amount } => (FINAL, requested, Some(codec::micropoints(amount)), None),
-        TccState::Released => (RELEASED, requested, None, None),
-        TccState::Rejected { available } => {
-            (REJECTED, Points::ZERO, None, Some(codec::micropoints(available)))
-        }
+        TccState::Open => OPEN,
+        TccState::Settled { .. } => FINAL,
+        TccState::Released => RELEASED,
+        TccState::Rejected { .. } => REJECTED,
     }
 }
 
-async fn insert(
-    connection: &mut PgConnection,
-    account: &LockedAccount,
-    id: ReservationId,
-    biz_id: &BizId,
-    reservation: &TccReservation,
-) -> Result<(), StoreError> {
-    let (state, reserved, settled, rejected) = columns(reservation);
-    let expires_at = reservation.terms.and_then(|terms| terms.expires_at);
-    sqlx::query!(
-        r#"INSERT INTO reservations (tenant_id, account_id, reservation_id, kind, state,
-            reserved_micropoints, opened_at, changed_at, biz_id, requested_micropoints, expires_at,
-            settled_micropoints, rejected_available_micropoints)
-        VALUES ($1, $2, $3, 'tcc', $4, $5, $6, $6, $7, $8, $9, $10, $11)"#,
-        account.tenant.0,
-        account.account.0,
-        id.0,
-        state,
-        codec::micropoints(reserved),
-        codec::timestamp(account.now)?,
-        biz_id.as_str(),
-        reservation.terms.map(|terms| codec::micropoints(terms.amount)),
-        expires_at.map(codec::timestamp).transpose()?,
-        settled,
-        rejected,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
+impl Columns {
+    pub(crate) fn of(reservation: &TccReservation) -> Result<Self, StoreError> {
+        let terms = reservation.terms;
+        let (settled, rejected_available) = match reservation.state {
+            TccState::Open | TccState::Released => (None, None),
+            TccState::Settled { amount } => (Some(codec::micropoints(amount)), None),
+            TccState::Rejected { available } => (None, Some(codec::micropoints(available))),
+        };
+        let expires_at = terms.and_then(|terms| terms.expires_at);
+        Ok(Self {
+            state: state_name(reservation).to_owned(),
+            requested: terms.map(|terms| codec::micropoints(terms.amount)),
+            expires_at: expires_at.map(codec::timestamp).transpose()?,
+            settled,
+            rejected_available,
+        })
+    }
 
-async fn update(
-    connection: &mut PgConnection,
-    account: &LockedAccount,
-    id: ReservationId,
-    before: &TccReservation,
-    after: &TccReservation,
-) -> Result<(), StoreError> {
-    let (from, _, _, _) = columns(before);
-    let (state, _, settled, _) = columns(after);
-    let updated = sqlx::query!(
-        r#"UPDATE reservations SET state = $5, settled_micropoints = $6, changed_at = $7
-        WHERE tenant_id = $1 AND account_id = $2 AND reservation_id = $3 AND state = $4"#,
-        account.tenant.0,
-        account.account.0,
-        id.0,
-        from,
-        state,
-        settled,
-        codec::timestamp(account.now)?,
-    )
-    .execute(connection)
-    .await?;
-    one_row(updated.rows_affected())
+    /// What was set aside at first: nothing where the try was refused, or never came.
+    pub(crate) fn reserved(&self) -> i64 {
+        if self.state == REJECTED { 0 } else { self.requested.unwrap_or_default() }
+    }
+
+    pub(crate) fn reservation(&self) -> Result<TccReservation, StoreError> {
+        let state = match self.state.as_str() {
+            OPEN => TccState::Open,
+            FINAL => TccState::Settled { amount: codec::points(codec::present(self.settled)?)? },
+            RELEASED => TccState::Released,
+            REJECTED => TccState::Rejected {
+                available: codec::points(codec::present(self.rejected_available)?)?,
+            },
+            _ => return Err(StoreError::Corrupt("tcc state")),
+        };
+        let expires_at = self.expires_at.map(codec::db_time).transpose()?;
+        let terms = self
+            .requested
+            .map(|amount| {
+                Ok::<_, StoreError>(TccTerms { amount: codec::points(amount)?, expires_at })
+            })
+            .transpose()?;
+        Ok(TccReservation { terms, state })
+    }
 }
 
 impl Store {
@@ -224,6 +202,6 @@ impl Store {
     /// # Errors
     /// When the database does not carry it out; the caller repeats it with the same biz id.
     pub async fn tcc(&self, call: &TccCall) -> Result<TccAnswer, StoreError> {
-        commit(&self.pool, call).await
+        self.writer.run(call.clone()).await
     }
 }

@@ -3,12 +3,12 @@
 use alloy_primitives::{Address, B256};
 use domain::chain_fact::ChainTime;
 use domain::ledger::tcc::DbTime;
-use domain::quote::Bps;
 use domain::{AccountId, ChainId, Points, Quote, ReservationId, Slot, TenantId, Wei};
 use sqlx::types::{BigDecimal, Uuid};
 use time::OffsetDateTime;
 
-use crate::grants::{CommittedGrant, load_committed};
+use crate::book::Owner;
+use crate::grants::{CommittedGrant, load_grants};
 use crate::reservations::{FINAL, OPEN, PROVISIONAL, RELEASED};
 use crate::{Store, StoreError, codec};
 
@@ -156,25 +156,33 @@ impl Store {
         let found = self.select(tenant, Some(id), &SponsorshipFilter::default(), 1).await?;
         let Some(view) = found.into_iter().next() else { return Ok(None) };
         let mut connection = self.pool.acquire().await?;
-        let grants = load_committed(&mut connection, tenant, id).await?;
+        let owner = Owner { tenant, account: view.account };
+        let mut grants = load_grants(&mut connection, &[(owner, id)]).await?;
+        let grants = grants.remove(&id).unwrap_or_default();
+        let grants = grants.into_iter().map(|(_, grant)| grant).collect();
         drop(connection);
-        let timeline = self.timeline(tenant, view.account, id).await?;
+        let timeline = self.timeline(tenant, &view).await?;
         Ok(Some((view, grants, timeline)))
     }
 
+    /// Every event of a reservation is recorded between its opening and its last change, so that other
+    /// months are not looked into.
     async fn timeline(
         &self,
         tenant: TenantId,
-        account: AccountId,
-        id: ReservationId,
+        view: &SponsorshipView,
     ) -> Result<Vec<TimelineEvent>, StoreError> {
+        let account = view.account;
         let rows = sqlx::query!(
             r#"SELECT kind, recorded_at, incarnation, event_seq FROM outbox
             WHERE tenant_id = $1 AND account_id = $2 AND reservation_id = $3
+                AND recorded_at >= $4 AND recorded_at <= $5
             ORDER BY incarnation, event_seq LIMIT 200"#,
             tenant.0,
             account.0,
-            id.0,
+            view.id.0,
+            codec::timestamp(view.opened_at)?,
+            codec::timestamp(view.changed_at)?,
         )
         .fetch_all(&self.pool)
         .await?;
@@ -201,8 +209,10 @@ impl Store {
         });
         let rows = sqlx::query_as!(
             SponsorshipRow,
-            r#"SELECT reservation_id, account_id, state, closing, reserved_micropoints, opened_at,
-                changed_at, chain_id AS "chain_id!", entry_point AS "entry_point!",
+            r#"SELECT reservation_id AS "reservation_id!", account_id AS "account_id!",
+                state AS "state!", closing AS "closing!",
+                reserved_micropoints AS "reserved_micropoints!", opened_at AS "opened_at!",
+                changed_at AS "changed_at!", chain_id AS "chain_id!", entry_point AS "entry_point!",
                 sender AS "sender!", nonce AS "nonce!", attempt AS "attempt!",
                 paymaster AS "paymaster!", micropoints_per_e18_wei AS "micropoints_per_e18_wei!",
                 markup_bps AS "markup_bps!", price_source AS "price_source!",
@@ -211,7 +221,7 @@ impl Store {
                     AS cost_micropoints,
                 settled_gas_cost_wei, settled_success, settled_user_op_hash,
                 settled_transaction_hash, settled_block_number, settled_block_hash
-            FROM reservations
+            FROM every_reservation
             WHERE tenant_id = $1 AND kind = 'sponsorship'
                 AND ($2::uuid IS NULL OR reservation_id = $2)
                 AND ($3::uuid IS NULL OR account_id = $3)
@@ -283,12 +293,12 @@ impl SponsorshipRow {
             state: ViewState::parse(&self.state)?,
             closing: self.closing,
             reserved: codec::points(self.reserved_micropoints)?,
-            quote: Quote {
-                micropoints_per_e18_wei: codec::unsigned(self.micropoints_per_e18_wei)?,
-                markup: Bps(codec::unsigned(self.markup_bps)?),
-                source: self.price_source,
-                block_number: codec::unsigned(self.price_block)?,
-            },
+            quote: codec::quote(
+                self.micropoints_per_e18_wei,
+                self.markup_bps,
+                self.price_source,
+                self.price_block,
+            )?,
             last_valid_until: codec::chain_time(self.last_valid_until)?,
             settlement,
             opened_at: codec::db_time(self.opened_at)?,

@@ -4,12 +4,11 @@ use alloy_primitives::Address;
 use domain::{AccountId, ChainId, TenantId};
 use sqlx::PgConnection;
 
-use crate::account_lock::LockedAccount;
-use crate::command::{Command, commit};
+use crate::transaction::{Transaction, commit};
 use crate::{Store, StoreError, codec};
 
 /// A smart account on a chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Wallet {
     /// The chain.
     pub chain: ChainId,
@@ -39,18 +38,54 @@ pub enum UnlinkOutcome {
     InUse,
 }
 
+struct Link {
+    tenant: TenantId,
+    account: AccountId,
+    wallet: Wallet,
+}
+
+impl Transaction for Link {
+    /// Whether it is new.
+    type Outcome = bool;
+
+    async fn execute(&self, connection: &mut PgConnection) -> Result<bool, StoreError> {
+        let inserted = sqlx::query!(
+            r#"INSERT INTO wallets (tenant_id, chain_id, wallet, account_id)
+            VALUES ($1, $2, $3, $4) ON CONFLICT (tenant_id, chain_id, wallet) DO NOTHING"#,
+            self.tenant.0,
+            codec::chain_id(self.wallet.chain)?,
+            self.wallet.address.as_slice(),
+            self.account.0,
+        )
+        .execute(&mut *connection)
+        .await?;
+        let is_new = inserted.rows_affected() == 1;
+        if is_new {
+            record_event(connection, self.tenant, self.account, "wallet.linked").await?;
+        }
+        Ok(is_new)
+    }
+}
+
 struct Unlink {
     tenant: TenantId,
     account: AccountId,
     wallet: Wallet,
 }
 
-impl Command for Unlink {
+impl Transaction for Unlink {
     type Outcome = UnlinkOutcome;
 
     async fn execute(&self, connection: &mut PgConnection) -> Result<UnlinkOutcome, StoreError> {
         // Under the account's lock no reservation of it can open meanwhile.
-        let locked = LockedAccount::lock(connection, self.tenant, self.account).await?;
+        let locked = sqlx::query_scalar!(
+            r#"SELECT 1 AS "locked!" FROM accounts
+            WHERE tenant_id = $1 AND account_id = $2 FOR NO KEY UPDATE"#,
+            self.tenant.0,
+            self.account.0,
+        )
+        .fetch_optional(&mut *connection)
+        .await?;
         if locked.is_none() {
             return Ok(UnlinkOutcome::NotLinked);
         }
@@ -58,7 +93,7 @@ impl Command for Unlink {
         let in_use = sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT FROM reservations
                 WHERE tenant_id = $1 AND account_id = $2 AND chain_id = $3 AND sender = $4
-                    AND state IN ('open', 'settled_provisional')) AS "in_use!""#,
+                    AND kind = 'sponsorship' AND state IN ('open', 'settled_provisional')) AS "in_use!""#,
             self.tenant.0,
             self.account.0,
             chain,
@@ -77,35 +112,42 @@ impl Command for Unlink {
             chain,
             self.wallet.address.as_slice(),
         )
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
-        Ok(if deleted.rows_affected() == 1 {
-            UnlinkOutcome::Unlinked
-        } else {
-            UnlinkOutcome::NotLinked
-        })
+        if deleted.rows_affected() == 0 {
+            return Ok(UnlinkOutcome::NotLinked);
+        }
+        record_event(connection, self.tenant, self.account, "wallet.unlinked").await?;
+        Ok(UnlinkOutcome::Unlinked)
     }
 }
 
-/// Whether the wallet is linked to the account: asked again under the account's lock, so that a grant
-/// never rests on a link that has moved.
-pub(crate) async fn is_linked(
+/// Writes an event that moves no points. It takes the account's row, and its number tells a command that was decided
+/// without the row's lock that what it read is no longer so.
+async fn record_event(
     connection: &mut PgConnection,
     tenant: TenantId,
     account: AccountId,
-    wallet: Wallet,
-) -> Result<bool, StoreError> {
-    let linked = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM wallets WHERE tenant_id = $1 AND chain_id = $2
-            AND wallet = $3 AND account_id = $4) AS "linked!""#,
+    kind: &'static str,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        r#"WITH account AS (
+            UPDATE accounts SET event_seq = event_seq + 1,
+                recorded_at = greatest(recorded_at, clock_timestamp())
+            WHERE tenant_id = $1 AND account_id = $2
+            RETURNING event_seq, entry_seq, recorded_at
+        )
+        INSERT INTO outbox (tenant_id, account_id, event_seq, incarnation, kind, entry_seq,
+            recorded_at)
+        SELECT $1, $2, event_seq, (SELECT max(incarnation) FROM incarnations), $3, entry_seq,
+            recorded_at FROM account"#,
         tenant.0,
-        codec::chain_id(wallet.chain)?,
-        wallet.address.as_slice(),
         account.0,
+        kind,
     )
-    .fetch_one(connection)
+    .execute(connection)
     .await?;
-    Ok(linked)
+    Ok(())
 }
 
 impl Store {
@@ -119,17 +161,7 @@ impl Store {
         account: AccountId,
         wallet: Wallet,
     ) -> Result<LinkOutcome, StoreError> {
-        let inserted = sqlx::query!(
-            r#"INSERT INTO wallets (tenant_id, chain_id, wallet, account_id)
-            VALUES ($1, $2, $3, $4) ON CONFLICT (tenant_id, chain_id, wallet) DO NOTHING"#,
-            tenant.0,
-            codec::chain_id(wallet.chain)?,
-            wallet.address.as_slice(),
-            account.0,
-        )
-        .execute(&self.pool)
-        .await?;
-        if inserted.rows_affected() == 1 {
+        if commit(&self.pool, &Link { tenant, account, wallet }).await? {
             return Ok(LinkOutcome::Linked);
         }
         let owner = self.wallet_account(tenant, wallet).await?;

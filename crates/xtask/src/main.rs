@@ -6,6 +6,7 @@ mod cargo;
 mod demo;
 mod dev;
 mod forge;
+mod nightly;
 mod python;
 mod sqlx_cache;
 mod steps;
@@ -47,6 +48,16 @@ enum Task {
         #[arg(long)]
         port_base: Option<u16>,
     },
+    /// Drive the machines and the whole store through many random sequences, with duplicates, conflicts and crashes
+    /// between any two statements, against naive models. Takes an hour or two; `test` runs some hundreds.
+    Nightly {
+        /// How many sequences of each kind.
+        #[arg(long, default_value_t = 100_000)]
+        sequences: u64,
+        /// The seed of the first; each has the next. A failure prints its own: `--sequences 1 --seed N` runs it again.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Run the proofs about the contract that need Python: symbolic execution and static analysis.
     Prove,
     /// Run every check and test.
@@ -69,6 +80,21 @@ enum Task {
 enum Bench {
     /// What one sponsored operation costs on chain: our paymaster's, others' and the floor, on every EntryPoint.
     Gas,
+    /// What a command of the ledger costs on PostgreSQL, beside plain SQL that writes the same rows.
+    Ledger {
+        /// Leave out the tables with 10 million reservations; ends within 10 minutes.
+        #[arg(long)]
+        quick: bool,
+        /// Fail when a bar is missed. Otherwise bars are printed, and the run fails only when it proves a figure wrong.
+        #[arg(long)]
+        bars: bool,
+        /// How many reservations the filled tables hold, to try the run out with fewer.
+        #[arg(long, default_value_t = 10_000_000, conflicts_with = "quick")]
+        reservations: u64,
+        /// Measure only the cells with all of these words, such as `writer,256,as-is`, and judge nothing.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+    },
 }
 
 /// Why a task failed, for people.
@@ -78,8 +104,13 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Artifact { check } => artifact::run(check),
         Task::Bench(Bench::Gas) => bench::gas(),
+        Task::Bench(Bench::Ledger { quick, bars, reservations, only }) => {
+            let options = bench::LedgerOptions { quick, bars, reservations, only };
+            block_on(bench::ledger(&options))
+        }
         Task::Demo { once } => block_on(demo::run(once)),
         Task::Dev { port_base } => block_on(dev::run(port_base)),
+        Task::Nightly { sequences, seed } => nightly::run(sequences, seed),
         Task::Test { all } => test::run(all),
         Task::Tidy => tidy::run(),
         Task::Prove => python::run(),

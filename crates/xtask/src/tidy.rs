@@ -3,6 +3,7 @@
 mod dependencies;
 mod files;
 mod links;
+mod races;
 mod readme;
 
 use crate::Failure;
@@ -13,6 +14,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     broken.extend(dependencies::broken()?);
     broken.extend(files::broken()?);
     broken.extend(links::broken()?);
+    broken.extend(races::broken()?);
     broken.extend(readme::broken()?);
     if broken.is_empty() {
         println!("tidy");

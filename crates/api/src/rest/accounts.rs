@@ -5,8 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use domain::ids::BucketName;
 use domain::{AccountId, ExternalId, Points, TenantId};
 use serde::Serialize;
+use store::buckets::LotBalance;
 use store::wallets::{LinkOutcome, UnlinkOutcome, Wallet};
 
 use super::external_id;
@@ -25,7 +27,17 @@ pub(super) struct AccountBody {
     pending: Points,
     spent: Points,
     debt: Points,
+    buckets: Vec<BucketBody>,
     wallets: Vec<WalletBody>,
+}
+
+/// What of `available` is not in the default bucket.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BucketBody {
+    bucket: BucketName,
+    expires_at: Option<String>,
+    available: Points,
 }
 
 #[derive(Serialize)]
@@ -82,6 +94,15 @@ async fn body(
         pending: found.pending,
         spent: found.balances.spent,
         debt: found.balances.debt,
+        buckets: found
+            .lots
+            .into_iter()
+            .map(|LotBalance { lot, available }| BucketBody {
+                bucket: lot.bucket,
+                expires_at: lot.expires_at.map(wire::timestamp),
+                available,
+            })
+            .collect(),
         wallets: wallets
             .into_iter()
             .map(|wallet| WalletBody { chain_id: wallet.chain.0, address: Hex20(wallet.address) })

@@ -6,7 +6,8 @@ use alloy_primitives::B256;
 use axum::extract::State;
 use axum::response::Response;
 use domain::Points;
-use domain::ids::Reference;
+use domain::ids::{BucketName, Reference};
+use domain::ledger::buckets::Lot;
 use serde::{Deserialize, Serialize};
 use service::Refusal;
 use store::Keyed;
@@ -25,8 +26,27 @@ const MAX_REASON: usize = 500;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Terms {
+pub(super) struct CreditTerms {
     amount: Points,
+    reason: String,
+    reference: Reference,
+    bucket: Option<String>,
+    expires_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct DebitTerms {
+    amount: Points,
+    reason: String,
+    reference: Reference,
+}
+
+/// What moves.
+struct Terms {
+    direction: Direction,
+    amount: Points,
+    lot: Option<Lot>,
     reason: String,
     reference: Reference,
 }
@@ -39,6 +59,10 @@ struct MovementBody {
     amount: Points,
     reason: String,
     reference: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bucket: Option<BucketName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
     entry_seq: i64,
     available: Points,
     debt: Points,
@@ -47,11 +71,14 @@ struct MovementBody {
 
 impl From<Movement> for MovementBody {
     fn from(movement: Movement) -> Self {
+        let (bucket, expires_at) = movement.lot.map(|lot| (lot.bucket, lot.expires_at)).unzip();
         Self {
             kind: movement.direction.as_str(),
             amount: movement.amount,
             reason: movement.reason,
             reference: movement.reference,
+            bucket,
+            expires_at: expires_at.flatten().map(wire::timestamp),
             entry_seq: movement.entry_seq,
             available: movement.available_after,
             debt: movement.debt_after,
@@ -66,9 +93,13 @@ pub(super) async fn credit(
     server: Server,
     Segments(name): Segments<String>,
     key: IdempotencyKey,
-    Body(terms): Body<Terms>,
+    Body(terms): Body<CreditTerms>,
 ) -> Result<Response, ApiError> {
-    move_funds(&app, server, name, key, Direction::Credit, terms).await
+    let CreditTerms { amount, reason, reference, bucket, expires_at } = terms;
+    let lot = service::lot::read(bucket.as_deref(), expires_at.as_deref())
+        .map_err(ApiError::InvalidRequest)?;
+    let terms = Terms { direction: Direction::Credit, amount, lot, reason, reference };
+    move_funds(&app, server, name, key, terms).await
 }
 
 /// `POST /v1/accounts/{externalId}/debits`
@@ -77,9 +108,11 @@ pub(super) async fn debit(
     server: Server,
     Segments(name): Segments<String>,
     key: IdempotencyKey,
-    Body(terms): Body<Terms>,
+    Body(terms): Body<DebitTerms>,
 ) -> Result<Response, ApiError> {
-    move_funds(&app, server, name, key, Direction::Debit, terms).await
+    let DebitTerms { amount, reason, reference } = terms;
+    let terms = Terms { direction: Direction::Debit, amount, lot: None, reason, reference };
+    move_funds(&app, server, name, key, terms).await
 }
 
 async fn move_funds(
@@ -87,7 +120,6 @@ async fn move_funds(
     Server(caller): Server,
     name: String,
     IdempotencyKey(key): IdempotencyKey,
-    direction: Direction,
     terms: Terms,
 ) -> Result<Response, ApiError> {
     let name = external_id(name)?;
@@ -101,8 +133,9 @@ async fn move_funds(
     let mut command = MoveFunds {
         tenant: caller.tenant,
         account,
-        direction,
+        direction: terms.direction,
         amount: terms.amount,
+        lot: terms.lot,
         reason: terms.reason,
         reference: terms.reference,
         keyed: Keyed { key: key.clone(), request_hash: B256::ZERO },

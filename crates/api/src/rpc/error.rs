@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use service::Refusal;
 use service::identity::Reach;
+use store::StoreError;
 
 use crate::ApiError;
 
@@ -132,6 +133,7 @@ pub const fn code(error: &ApiError) -> i64 {
         | ApiError::CursorInvalid => INVALID_PARAMS,
         ApiError::Unauthorized | ApiError::SecretKeyRequired => UNAUTHORIZED,
         ApiError::Refused(refusal) => refusal_code(refusal),
+        ApiError::Store(StoreError::Busy) => THROTTLED,
         ApiError::NotFound
         | ApiError::MethodNotAllowed
         | ApiError::AccountNotFound
@@ -141,6 +143,10 @@ pub const fn code(error: &ApiError) -> i64 {
         | ApiError::WalletInUse
         | ApiError::ReferenceConflict(_)
         | ApiError::Funds(_)
+        | ApiError::Tcc(_)
+        | ApiError::WrongKind
+        | ApiError::AmountNotTold
+        | ApiError::History(_)
         | ApiError::AlreadySettled => REFUSED,
         ApiError::TimedOut
         | ApiError::Store(_)
@@ -182,6 +188,7 @@ pub const fn refusal_code(refusal: &Refusal) -> i64 {
         | Refusal::Bounds(BoundsRefusal::TooHigh { .. } | BoundsRefusal::BelowBaseFee { .. })
         | Refusal::Grant(
             GrantRefusal::InsufficientPoints { .. }
+            | GrantRefusal::DebtAboveCeiling { .. }
             | GrantRefusal::NonceUsed
             | GrantRefusal::Closing,
         )
@@ -198,8 +205,10 @@ pub const fn refusal_code(refusal: &Refusal) -> i64 {
 
 fn message(error: &ApiError, reach: Reach) -> String {
     if let ApiError::Refused(refusal) = error {
-        if reach == Reach::NoAccount && refusal.shortage().is_some() {
-            return "insufficient points".to_owned();
+        if reach == Reach::NoAccount
+            && let Some(untold) = without_balances(refusal)
+        {
+            return untold.to_owned();
         }
         // What a simulation says is the bundler's own, and its class is meant.
         if matches!(refusal, Refusal::SimulationFailed(_)) {
@@ -207,6 +216,17 @@ fn message(error: &ApiError, reach: Reach) -> String {
         }
     }
     without_class_codes(error.to_string())
+}
+
+/// What is said instead of a refusal that names balances.
+const fn without_balances(refusal: &Refusal) -> Option<&'static str> {
+    if matches!(refusal, Refusal::Grant(GrantRefusal::InsufficientPoints { .. })) {
+        Some("insufficient points")
+    } else if matches!(refusal, Refusal::Grant(GrantRefusal::DebtAboveCeiling { .. })) {
+        Some("the account owes too much for a new sponsorship")
+    } else {
+        None
+    }
 }
 
 /// Leaves hex out of a message in which it happens to read like an EntryPoint's error code.

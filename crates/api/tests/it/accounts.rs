@@ -11,7 +11,7 @@ async fn an_account_is_made_once_and_shown() {
     assert_eq!(made.status, StatusCode::OK);
     let expected = json!({
         "externalId": "user/42", "available": "0", "reserved": "0", "pending": "0", "spent": "0",
-        "debt": "0", "wallets": [],
+        "debt": "0", "buckets": [], "wallets": [],
     });
     assert_eq!(made.json(), expected);
     let before = house.rows().await;

@@ -330,6 +330,13 @@ async fn every_route_needs_a_secret_key() {
         (Method::GET, "/v1/sponsorships"),
         (Method::GET, "/v1/sponsorships/00000000-0000-7000-8000-000000000000"),
         (Method::POST, "/v1/sponsorships/00000000-0000-7000-8000-000000000000/cancel"),
+        (Method::POST, "/v1/tcc/try"),
+        (Method::POST, "/v1/tcc/confirm"),
+        (Method::POST, "/v1/tcc/cancel"),
+        (Method::GET, "/v1/tcc/alice/trip"),
+        (Method::POST, "/v1/dtm/try"),
+        (Method::POST, "/v1/dtm/confirm"),
+        (Method::POST, "/v1/dtm/cancel"),
     ];
     let publishable = format!("Bearer {PUBLISHABLE}");
     let basic = format!("Basic {SECRET}");

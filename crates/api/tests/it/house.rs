@@ -68,7 +68,7 @@ pub(crate) struct House {
     pub(crate) service: Arc<Service>,
     pub(crate) tenant: TenantId,
     app: AppId,
-    db: TestDatabase,
+    pub(crate) db: TestDatabase,
 }
 
 /// What came back.
@@ -267,23 +267,40 @@ impl House {
                 },
                 valid_until: ChainTime(VALID_UNTIL),
                 head: ChainTime(10_000),
+                debt_ceiling: Points::ZERO,
             },
             form: SignatureForm::Sequential,
             digest,
-            signature: &signature,
+            signature,
             user_op_hash: B256::repeat_byte(3),
             paymaster_gas: PaymasterGas { verification: Gas(45_000), post_op: Gas(0) },
             delegate: None,
             keyed,
         };
-        let answer = store.grant(&command).await.unwrap();
+        let answer = store.grant(command).await.unwrap();
         let GrantAnswer::Granted(grant) = answer else { panic!("{answer:?}") };
         grant.reservation
     }
 
+    /// A connection that may do anything.
+    pub(crate) async fn superuser(&self) -> PgConnection {
+        PgConnection::connect(&self.db.superuser_url).await.unwrap()
+    }
+
+    /// Statements of the database's owner, and more than that.
+    pub(crate) async fn sql(&self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        sqlx::raw_sql(sql).execute(&mut self.superuser().await).await.unwrap();
+    }
+
+    /// For another process on the same database.
+    pub(crate) fn runtime_url(&self) -> &str {
+        &self.db.runtime_url
+    }
+
     /// How many rows each table has.
     pub(crate) async fn rows(&self) -> BTreeMap<String, i64> {
-        let mut superuser = PgConnection::connect(&self.db.superuser_url).await.unwrap();
+        let mut superuser = self.superuser().await;
         let tables: Vec<String> = sqlx::query_scalar(
             "SELECT table_name::text FROM information_schema.tables
             WHERE table_schema = 'public' AND table_type = 'BASE TABLE'",
@@ -344,10 +361,11 @@ fn served(id: u64, url: &Url, tenant: TenantId) -> Chain {
     }
 }
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         validity_seconds: 180,
         stale_head_seconds: 60,
+        debt_ceiling: Points::ZERO,
         bounds: Bounds {
             pre_verification_gas: Bps(20_000),
             gas_limits: Bps(20_000),

@@ -14,32 +14,65 @@ use crate::{
     process::Unprivileged,
 };
 
-/// A temporary folder with the password file, and the binaries if they cannot be used in place.
+/// A folder with the password file, and the binaries if they cannot be used in place.
 pub(super) struct Cluster {
-    folder: TempDir,
+    folder: Folder,
     binaries: PathBuf,
     user: Option<Unprivileged>,
 }
 
+enum Folder {
+    Temporary(TempDir),
+    Kept(PathBuf),
+}
+
+impl Folder {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(folder) => folder.path(),
+            Self::Kept(folder) => folder,
+        }
+    }
+}
+
 impl Cluster {
-    pub(super) fn prepare(native: &Path, password: &str) -> Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("stipend-postgres-")
-            .tempdir()
-            .map_err(io("create a folder for PostgreSQL"))?;
-        let password_file = folder.path().join("password");
-        fs::write(&password_file, password).map_err(io("write PostgreSQL's password file"))?;
+    /// Makes the folder, or takes up the `kept` one, and answers with its password: `password`, unless the kept one has
+    /// one already.
+    pub(super) fn prepare(
+        native: &Path,
+        password: String,
+        kept: Option<&Path>,
+    ) -> Result<(Self, String)> {
         let user = unprivileged()?;
+        let folder = match kept {
+            Some(kept) => Folder::Kept(keep(kept, user)?),
+            None => Folder::Temporary(
+                tempfile::Builder::new()
+                    .prefix("stipend-postgres-")
+                    .tempdir()
+                    .map_err(io("create a folder for PostgreSQL"))?,
+            ),
+        };
+        let password_file = folder.path().join("password");
+        let password = if kept.is_some() && password_file.exists() {
+            fs::read_to_string(&password_file).map_err(io("read PostgreSQL's password file"))?
+        } else {
+            fs::write(&password_file, &password).map_err(io("write PostgreSQL's password file"))?;
+            password
+        };
         let mut binaries = native.to_path_buf();
         if let Some(user) = user {
             if !reachable_by_others(native) {
                 binaries = folder.path().join("native");
+                if binaries.exists() {
+                    fs::remove_dir_all(&binaries).map_err(io("remove the old binaries"))?;
+                }
                 copy_tree(native, &binaries).map_err(io(format!("copy {}", native.display())))?;
             }
             give(folder.path(), user)
                 .map_err(io(format!("give {} to nobody", folder.path().display())))?;
         }
-        Ok(Self { folder, binaries, user })
+        Ok((Self { folder, binaries, user }, password))
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -56,8 +89,25 @@ impl Cluster {
 
     /// Leaves the folder to someone else to remove.
     pub(super) fn hand_over(self) {
-        let _kept = self.folder.keep();
+        if let Folder::Temporary(folder) = self.folder {
+            let _handed_over = folder.keep();
+        }
     }
+}
+
+/// A folder that stays. Whom the server runs as must be able to reach it.
+fn keep(folder: &Path, user: Option<Unprivileged>) -> Result<PathBuf> {
+    let failed = || io(format!("make the folder {}", folder.display()));
+    fs::create_dir_all(folder).map_err(failed())?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(failed())?;
+    let folder = folder.canonicalize().map_err(failed())?;
+    let parent = folder.parent().unwrap_or(&folder);
+    if user.is_some() && !reachable_by_others(parent) {
+        let out_of_reach =
+            std::io::Error::other("PostgreSQL runs as `nobody`, who cannot reach it");
+        return Err(failed()(out_of_reach));
+    }
+    Ok(folder)
 }
 
 /// `nobody`, when we are root.

@@ -1,10 +1,16 @@
 //! A fresh, migrated database for each test, on one server for each test process.
 
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::OnceCell;
 
 use super::{Durability, Options, Postgres, Role, unique_name};
-use crate::{error::Result, run::Run, tools::Tools};
+use crate::{
+    error::{Error, Result},
+    run::Run,
+    tools::Tools,
+};
 
+const BACKDATE: &str = include_str!("backdate.sql");
 const TEMPLATE: &str = "stipend_template";
 
 /// One test's own database. It lives as long as the server of its test process.
@@ -31,6 +37,22 @@ impl TestDatabase {
             runtime_url: server.url(Role::Runtime, &name),
             name,
         }
+    }
+}
+
+impl TestDatabase {
+    /// Moves everything that the ledger has recorded so far by so many days into the past, as if it had been recorded
+    /// then: times, ids, hashes, and the partitions for them.
+    ///
+    /// # Errors
+    /// When the server refuses it.
+    pub async fn backdate(&self, days: u32) -> Result<()> {
+        let refused = |source| Error::Database { doing: "backdate".to_owned(), source };
+        let mut superuser = PgConnection::connect(&self.superuser_url).await.map_err(refused)?;
+        let span = format!("SELECT set_config('backdate.days', '{days}', false)");
+        sqlx::raw_sql(AssertSqlSafe(span)).execute(&mut superuser).await.map_err(refused)?;
+        sqlx::raw_sql(BACKDATE).execute(&mut superuser).await.map_err(refused)?;
+        superuser.close().await.map_err(refused)
     }
 }
 

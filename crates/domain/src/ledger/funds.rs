@@ -1,5 +1,6 @@
 //! Credits and debits: points that enter and leave an account.
 
+use super::buckets::BucketRefusal;
 use super::{Balances, Column, Posting};
 use crate::Points;
 
@@ -20,6 +21,9 @@ pub enum FundsRefusal {
     /// An amount of zero, which would leave an entry that says nothing.
     #[error("an amount must be more than 0")]
     ZeroAmount,
+    /// The bucket that a credit names cannot take it.
+    #[error(transparent)]
+    Bucket(#[from] BucketRefusal),
 }
 
 /// A credit of `amount`: `issued → available`, and what the account owes is repaid first.

@@ -1,11 +1,18 @@
 //! The entry and its hash chain.
+//!
+//! The chain binds what a line says and whose it is: it begins with [`genesis`], which no two accounts
+//! share, so that no line can be moved to another account, and every field of a line is hashed.
 
 use alloy_primitives::B256;
 use sha2::{Digest, Sha256};
 
+use super::buckets::{Lot, Part};
 use super::tcc::DbTime;
 use super::{Balances, Posting, PostingError};
-use crate::ReservationId;
+use crate::{AccountId, ReservationId, TenantId};
+
+/// What a genesis hash is of, before whose it is. Another form of the entry takes another name.
+const GENESIS_DOMAIN: &[u8] = b"stipend journal 1";
 
 /// Why an entry was written: the command, as the journal shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,11 +31,13 @@ pub enum EntryKind {
     Finalise,
     /// All of a reservation returned.
     Release,
+    /// Points taken because their time is past.
+    Expire,
 }
 
 impl EntryKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Credit,
         Self::Debit,
         Self::Reserve,
@@ -36,6 +45,7 @@ impl EntryKind {
         Self::Undo,
         Self::Finalise,
         Self::Release,
+        Self::Expire,
     ];
 
     /// The kind's name in SQL and on the wire.
@@ -49,37 +59,64 @@ impl EntryKind {
             Self::Undo => "undo",
             Self::Finalise => "finalise",
             Self::Release => "release",
+            Self::Expire => "expire",
         }
     }
 }
+
+/// Which life of the database wrote a line: bumped when it is restored from a backup, so that what
+/// was lost and what was written instead can be told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation(pub i32);
 
 /// Where an account's journal stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Sequence of the last entry; 0 before the first.
     pub seq: i64,
-    /// Its hash; zero before the first.
+    /// Its hash; the account's [`genesis`] before the first.
     pub hash: B256,
     /// The balances after it.
     pub balances: Balances,
 }
 
+impl Head {
+    /// The head of an account that nothing ever happened to.
+    #[must_use]
+    pub fn new(tenant: TenantId, account: AccountId) -> Self {
+        Self { seq: 0, hash: genesis(tenant, account), balances: Balances::default() }
+    }
+}
+
+/// What all entries of one command share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The command.
+    pub kind: EntryKind,
+    /// The reservation it belongs to.
+    pub reservation: Option<ReservationId>,
+    /// The company's own name of it.
+    pub reference: Option<String>,
+    /// The life of the database that writes it.
+    pub incarnation: Incarnation,
+    /// Database time, non-decreasing per account.
+    pub recorded_at: DbTime,
+}
+
 /// One immutable line of the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Gapless per account, from 1.
     pub seq: i64,
-    /// The command.
-    pub kind: EntryKind,
+    /// What it shares with the other entries of its command.
+    pub line: Line,
     /// The transfer.
     pub posting: Posting,
+    /// Which points, where they are not the default bucket's.
+    pub lot: Option<Lot>,
     /// The balances after it.
     pub balances: Balances,
-    /// The reservation it belongs to.
-    pub reservation: Option<ReservationId>,
-    /// Database time, non-decreasing per account.
-    pub recorded_at: DbTime,
-    /// SHA-256 over the predecessor's hash and every field above.
+    /// [`hash`] of the predecessor's hash and every field above.
     pub hash: B256,
 }
 
@@ -89,48 +126,101 @@ pub struct Entry {
 /// When a posting does not fit the balances; `head` is left as it was.
 pub fn append(
     head: &mut Head,
-    kind: EntryKind,
+    line: &Line,
     postings: &[Posting],
-    reservation: Option<ReservationId>,
-    recorded_at: DbTime,
+) -> Result<Vec<Entry>, PostingError> {
+    append_each(head, line, postings.iter().map(|posting| (*posting, None)))
+}
+
+/// The same for postings of single lots.
+///
+/// # Errors
+/// As [`append`].
+pub fn append_parts(
+    head: &mut Head,
+    line: &Line,
+    parts: &[Part],
+) -> Result<Vec<Entry>, PostingError> {
+    append_each(head, line, parts.iter().map(|part| (part.posting, part.lot.as_ref())))
+}
+
+fn append_each<'a>(
+    head: &mut Head,
+    line: &Line,
+    parts: impl ExactSizeIterator<Item = (Posting, Option<&'a Lot>)>,
 ) -> Result<Vec<Entry>, PostingError> {
     let mut next = *head;
-    let mut entries = Vec::with_capacity(postings.len());
-    for &posting in postings {
+    let mut entries = Vec::with_capacity(parts.len());
+    for (posting, lot) in parts {
         let balances = next.balances.after(&posting)?;
-        let mut entry = Entry {
-            seq: next.seq.saturating_add(1),
-            kind,
-            posting,
-            balances,
-            reservation,
-            recorded_at,
-            hash: B256::ZERO,
-        };
+        let seq = next.seq.saturating_add(1);
+        let (line, lot) = (line.clone(), lot.cloned());
+        let mut entry = Entry { seq, line, posting, lot, balances, hash: B256::ZERO };
         entry.hash = hash(&next.hash, &entry);
-        next = Head { seq: entry.seq, hash: entry.hash, balances };
+        next = Head { seq, hash: entry.hash, balances };
         entries.push(entry);
     }
     *head = next;
     Ok(entries)
 }
 
-/// The hash of an entry behind a predecessor: SHA-256 of the predecessor's hash and the entry's
-/// fields, integers big-endian, names ended by a zero byte, an absent reservation as 16 zero bytes.
+/// The hash that stands for the predecessor of an account's first entry: SHA-256 of
+/// `stipend journal 1`, the 16 bytes of the tenant's id and those of the account's.
+#[must_use]
+pub fn genesis(tenant: TenantId, account: AccountId) -> B256 {
+    let mut hasher = Sha256::new();
+    hasher.update(GENESIS_DOMAIN);
+    hasher.update(tenant.0.as_bytes());
+    hasher.update(account.0.as_bytes());
+    B256::from_slice(&hasher.finalize())
+}
+
+/// The hash of an entry behind a predecessor: SHA-256 of, in this order,
+///
+/// - the predecessor's hash (32 bytes), the incarnation (4), the sequence (8);
+/// - kind, column that the points leave, column that they enter: each as a text;
+/// - amount, then available, reserved, spent and debt after it, in micropoints (8 each);
+/// - the reservation: 0, or 1 and its id (16); the reference: 0, or 1 and it as a text;
+/// - the bucket: 0, or 1 and its name as a text, then its expiry: 0, or 1 and it like the time;
+/// - the time in microseconds since 1970 (8).
+///
+/// Integers are big-endian; a text is its length in bytes (4) and its UTF-8.
 #[must_use]
 pub fn hash(previous: &B256, entry: &Entry) -> B256 {
+    let Entry { seq, line, posting, lot, balances, hash: _ } = entry;
     let mut hasher = Sha256::new();
     hasher.update(previous);
-    hasher.update(entry.seq.to_be_bytes());
-    for name in [entry.kind.as_str(), entry.posting.from.as_str(), entry.posting.to.as_str()] {
-        hasher.update(name.as_bytes());
-        hasher.update([0]);
+    hasher.update(line.incarnation.0.to_be_bytes());
+    hasher.update(seq.to_be_bytes());
+    for name in [line.kind.as_str(), posting.from.as_str(), posting.to.as_str()] {
+        update_text(&mut hasher, name);
     }
-    let Balances { available, reserved, spent, debt } = entry.balances;
-    for amount in [entry.posting.amount, available, reserved, spent, debt] {
+    let Balances { available, reserved, spent, debt } = *balances;
+    for amount in [posting.amount, available, reserved, spent, debt] {
         hasher.update(amount.micropoints().to_be_bytes());
     }
-    hasher.update(entry.reservation.map_or([0; 16], |id| *id.0.as_bytes()));
-    hasher.update(entry.recorded_at.0.to_be_bytes());
+    hasher.update([u8::from(line.reservation.is_some())]);
+    if let Some(reservation) = line.reservation {
+        hasher.update(reservation.0.as_bytes());
+    }
+    hasher.update([u8::from(line.reference.is_some())]);
+    if let Some(reference) = &line.reference {
+        update_text(&mut hasher, reference);
+    }
+    hasher.update([u8::from(lot.is_some())]);
+    if let Some(lot) = lot {
+        update_text(&mut hasher, lot.bucket.as_str());
+        hasher.update([u8::from(lot.expires_at.is_some())]);
+        if let Some(expires_at) = lot.expires_at {
+            hasher.update(expires_at.0.to_be_bytes());
+        }
+    }
+    hasher.update(line.recorded_at.0.to_be_bytes());
     B256::from_slice(&hasher.finalize())
+}
+
+fn update_text(hasher: &mut Sha256, text: &str) {
+    // No text of a line is anywhere near 4 GiB.
+    hasher.update(u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
+    hasher.update(text.as_bytes());
 }

@@ -10,11 +10,13 @@
 //! | [`funds`] | credit, debit |
 //! | [`tcc`] | try, confirm, cancel, expire: keyed by biz id, commanded by the company's services |
 //! | [`sponsorship`] | grant (try and extend), close, confirm, undo, finalise, cancel: keyed by slot, commanded by requests and by the chain only |
+//! | [`buckets`] | none: what the postings of the others are in points that expire or are of a kind |
 //! | [`posting`] | the chart of accounts and what a posting does to the balances |
 //! | [`journal`] | the entry and its hash chain |
 //!
 //! **Invariant:** a step's postings never take a user column below zero, and a refusal has none.
 
+pub mod buckets;
 pub mod funds;
 pub mod journal;
 pub mod posting;

@@ -22,6 +22,7 @@ use crate::{Points, Quote, Wei};
 pub use facts::{FactOutcome, SetAside, confirm, finalise, undo};
 pub use requests::{
     CancelOutcome, GrantOutcome, GrantRefusal, GrantRequest, MAX_GRANTS, cancel, close, grant,
+    refuse_debtor,
 };
 
 /// One signed variant of the operation, as far as the machine needs it.

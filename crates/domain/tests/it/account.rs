@@ -3,16 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use alloy_primitives::B256;
 use domain::chain_fact::{ChainFact, ReleaseProof};
+use domain::ledger::buckets::{self, ExpiredRefund, Legs, Lot, Lots, Terms};
 use domain::ledger::funds::{self, FundsRefusal};
-use domain::ledger::journal::{self, EntryKind, Head};
+use domain::ledger::journal::{self, EntryKind, Head, Incarnation, Line};
 use domain::ledger::sponsorship::{
     self, CancelOutcome, FactOutcome, GrantOutcome, GrantRequest, SponsorshipReservation,
     SponsorshipState,
 };
 use domain::ledger::tcc::{self, DbTime, TccCommand, TccOutcome, TccReservation, TccState};
 use domain::ledger::{Balances, Column, Posting, Step};
+use domain::{AccountId, TenantId};
+use uuid::Uuid;
 
 use crate::fixtures::{balances, micro, slot};
 
@@ -28,7 +30,7 @@ impl Account {
     /// An account that nothing ever happened to.
     pub(crate) fn new() -> Self {
         Self {
-            head: Head { seq: 0, hash: B256::ZERO, balances: Balances::default() },
+            head: Head::new(TenantId(Uuid::nil()), AccountId(Uuid::nil())),
             postings: Vec::new(),
             sponsorships: BTreeMap::new(),
             biz: BTreeMap::new(),
@@ -56,6 +58,18 @@ impl Account {
         let postings = funds::debit(&self.balances(), micro(amount))?;
         self.post(EntryKind::Debit, &postings);
         Ok(())
+    }
+
+    /// Expires so many points of a bucket, all that it has.
+    pub(crate) fn expire(&mut self, amount: u64) {
+        let mut lots = Lots::default();
+        let gift = Lot { bucket: "gift".parse().unwrap(), expires_at: Some(DbTime(1)) };
+        let named = Some(lots.open(&gift, DbTime(0)).unwrap());
+        let terms = Terms { named, now: DbTime(0), expired_refund: ExpiredRefund::Keep };
+        let credit = funds::credit(&self.balances(), micro(amount)).unwrap();
+        buckets::spread(&mut lots, &mut Legs::new(), &terms, &credit).unwrap();
+        let due: Vec<_> = lots.due(DbTime(1)).into_iter().filter_map(|due| due.posting).collect();
+        self.post(EntryKind::Expire, &due);
     }
 
     /// Carries out a command on a biz id.
@@ -212,7 +226,14 @@ impl Account {
             postings.iter().all(|posting| !posting.amount.is_zero()),
             "an entry says something"
         );
-        journal::append(&mut self.head, kind, postings, None, DbTime(0))
+        let line = Line {
+            kind,
+            reservation: None,
+            reference: None,
+            incarnation: Incarnation(1),
+            recorded_at: DbTime(0),
+        };
+        journal::append(&mut self.head, &line, postings)
             .expect("the machines never overdraw a column");
         self.postings.extend_from_slice(postings);
     }

@@ -56,10 +56,11 @@ fn undo_of_the_shortage(account: &mut Account) {
 }
 
 /// Each event happens to an account of 100 points, of which a grant or try takes 60.
-const EVENTS: [Event; 16] = [
+const EVENTS: [Event; 17] = [
     ("credit", nothing, credit),
     ("credit of a user who owes", short, credit),
     ("debit", nothing, |account| account.debit(10).unwrap()),
+    ("expiry", nothing, |account| account.expire(10)),
     ("grant", nothing, opened),
     ("grant, a bump", opened, |account| {
         account.grant(0, &request(2, 70));

@@ -102,6 +102,7 @@ pub(crate) fn request_at(name: u8, max_cost: u64, head: u64) -> GrantRequest {
         quote: quote(1),
         valid_until: ChainTime(head + VALIDITY),
         head: ChainTime(head),
+        debt_ceiling: Points::ZERO,
     }
 }
 

@@ -1,30 +1,27 @@
 //! The entry and its hash chain.
 
 use alloy_primitives::{B256, b256};
-use domain::ReservationId;
-use domain::ledger::journal::{self, Entry, EntryKind, Head};
+use domain::ledger::journal::{self, Entry, EntryKind, Head, Incarnation, Line};
 use domain::ledger::tcc::DbTime;
 use domain::ledger::{Balances, Column, PostingError};
+use domain::{AccountId, ReservationId, TenantId};
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::fixtures::{micro, posting};
 
-const START: Head = Head {
-    seq: 0,
-    hash: B256::ZERO,
-    balances: Balances {
-        available: domain::Points::ZERO,
-        reserved: domain::Points::ZERO,
-        spent: domain::Points::ZERO,
-        debt: domain::Points::ZERO,
-    },
-};
+const TENANT: TenantId = TenantId(Uuid::from_u128(1));
+const ACCOUNT: AccountId = AccountId(Uuid::from_u128(2));
+
+fn line(kind: EntryKind) -> Line {
+    let incarnation = Incarnation(3);
+    Line { kind, reservation: None, reference: None, incarnation, recorded_at: DbTime(1_000) }
+}
 
 /// A credit, a reservation of it and its settlement: four entries.
 fn history() -> (Head, Vec<Entry>) {
     let reservation = Some(ReservationId(Uuid::from_u128(7)));
-    let mut head = START;
+    let mut head = Head::new(TENANT, ACCOUNT);
     let mut entries = Vec::new();
     for (kind, postings, reservation) in [
         (EntryKind::Credit, vec![posting(Column::Issued, Column::Available, 100)], None),
@@ -38,17 +35,17 @@ fn history() -> (Head, Vec<Entry>) {
             reservation,
         ),
     ] {
+        let reference = (kind == EntryKind::Credit).then(|| "récit 1".to_owned());
         let recorded_at = DbTime(1_000 + head.seq);
-        let appended =
-            journal::append(&mut head, kind, &postings, reservation, recorded_at).unwrap();
-        entries.extend(appended);
+        let line = Line { reservation, reference, recorded_at, ..line(kind) };
+        entries.extend(journal::append(&mut head, &line, &postings).unwrap());
     }
     (head, entries)
 }
 
 /// The first entry that does not follow from its predecessor.
 fn first_broken(entries: &[Entry]) -> Option<usize> {
-    let mut previous = B256::ZERO;
+    let mut previous = journal::genesis(TENANT, ACCOUNT);
     entries.iter().position(|entry| {
         let broken = journal::hash(&previous, entry) != entry.hash;
         previous = entry.hash;
@@ -70,9 +67,9 @@ fn entries_are_numbered_without_a_gap_and_carry_the_balances_after_them() {
 #[test]
 fn any_changed_field_breaks_the_chain_at_that_entry() {
     type Change = fn(&mut Entry);
-    let changes: [(&str, Change); 12] = [
+    let changes: [(&str, Change); 16] = [
         ("seq", |entry| entry.seq += 1),
-        ("kind", |entry| entry.kind = EntryKind::Debit),
+        ("kind", |entry| entry.line.kind = EntryKind::Debit),
         ("from", |entry| entry.posting.from = Column::Promo),
         ("to", |entry| entry.posting.to = Column::House),
         ("amount", |entry| entry.posting.amount = micro(7)),
@@ -80,8 +77,12 @@ fn any_changed_field_breaks_the_chain_at_that_entry() {
         ("reserved", |entry| entry.balances.reserved = micro(7)),
         ("spent", |entry| entry.balances.spent = micro(7)),
         ("debt", |entry| entry.balances.debt = micro(7)),
-        ("reservation", |entry| entry.reservation = Some(ReservationId(Uuid::from_u128(8)))),
-        ("recorded_at", |entry| entry.recorded_at = DbTime(0)),
+        ("reservation", |entry| entry.line.reservation = Some(ReservationId(Uuid::nil()))),
+        ("reference", |entry| entry.line.reference = Some("another".to_owned())),
+        ("empty reference", |entry| entry.line.reference = Some(String::new())),
+        ("bucket", |entry| entry.lot = Some(crate::buckets::lot("gift", None))),
+        ("incarnation", |entry| entry.line.incarnation = Incarnation(4)),
+        ("recorded_at", |entry| entry.line.recorded_at = DbTime(0)),
         ("hash", |entry| entry.hash = B256::repeat_byte(1)),
     ];
     let (_, entries) = history();
@@ -104,7 +105,7 @@ fn a_missing_a_foreign_and_a_swapped_entry_break_the_chain() {
     swapped.swap(1, 2);
     assert_eq!(first_broken(&swapped), Some(1));
     let mut doubled = entries.clone();
-    doubled.insert(2, entries[1]);
+    doubled.insert(2, entries[1].clone());
     assert_eq!(first_broken(&doubled), Some(2));
 }
 
@@ -116,6 +117,33 @@ fn a_change_that_is_hashed_again_breaks_the_next_link() {
     assert_eq!(first_broken(&entries), Some(2));
 }
 
+#[test]
+fn a_journal_of_another_account_or_tenant_breaks_at_its_first_entry() {
+    let (_, entries) = history();
+    let other = Uuid::from_u128(9);
+    let hashes = [
+        journal::genesis(TENANT, ACCOUNT),
+        journal::genesis(TENANT, AccountId(other)),
+        journal::genesis(TenantId(other), ACCOUNT),
+        journal::genesis(TenantId(ACCOUNT.0), AccountId(TENANT.0)),
+    ]
+    .map(|genesis| journal::hash(&genesis, &entries[0]));
+    assert_eq!(hashes.map(|hash| hash == entries[0].hash), [true, false, false, false]);
+}
+
+#[test]
+fn texts_do_not_run_into_each_other() {
+    let entry = |reference: &str, reservation| {
+        let line =
+            Line { reference: Some(reference.to_owned()), reservation, ..line(EntryKind::Credit) };
+        let postings = [posting(Column::Issued, Column::Available, 1)];
+        journal::append(&mut Head::new(TENANT, ACCOUNT), &line, &postings).unwrap().remove(0)
+    };
+    let id = Uuid::from_bytes(*b"0123456789abcdef");
+    let told_apart = entry("x", Some(ReservationId(id))).hash;
+    assert_ne!(told_apart, entry("0123456789abcdefx", None).hash);
+}
+
 /// Journals outlive releases: this value was computed apart, from the bytes that the form
 /// prescribes.
 #[test]
@@ -123,7 +151,7 @@ fn the_form_that_is_hashed_does_not_change() {
     let (head, _) = history();
     assert_eq!(
         head.hash,
-        b256!("0xf909a644647c62735b099dce83d30ef8450bc3c3d52397d4ca4005d8dfdc3674")
+        b256!("0x757c27fc4f0d09865ae3c25ed9bd342b5d930c8f58ea91eb5e460d6016e26858")
     );
 }
 
@@ -135,7 +163,7 @@ fn postings_that_do_not_fit_leave_the_head_where_it_was() {
         posting(Column::Available, Column::Reserved, 50),
         posting(Column::Available, Column::Reserved, 1),
     ];
-    let refusal = journal::append(&mut next, EntryKind::Reserve, &postings, None, DbTime(0));
+    let refusal = journal::append(&mut next, &line(EntryKind::Reserve), &postings);
     assert_eq!(
         refusal,
         Err(PostingError::Overdrawn { column: Column::Available, amount: micro(1) })
@@ -147,7 +175,7 @@ fn postings_that_do_not_fit_leave_the_head_where_it_was() {
 fn no_postings_are_no_entries() {
     let (head, _) = history();
     let mut next = head;
-    let appended = journal::append(&mut next, EntryKind::Release, &[], None, DbTime(0));
+    let appended = journal::append(&mut next, &line(EntryKind::Release), &[]);
     assert_eq!((appended, next), (Ok(Vec::new()), head));
 }
 

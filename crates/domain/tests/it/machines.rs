@@ -257,6 +257,7 @@ fn granted(outcome: &GrantOutcome) -> String {
             GrantRefusal::Closing => "refused: closing",
             GrantRefusal::TooManyGrants => "refused: too many grants",
             GrantRefusal::CostOutOfRange(_) => "refused: cost out of range",
+            GrantRefusal::DebtAboveCeiling { .. } => "refused: debt above ceiling",
         },
     }
     .to_owned()

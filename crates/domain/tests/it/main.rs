@@ -3,6 +3,7 @@
 
 mod account;
 mod bounds;
+mod buckets;
 mod chart;
 
 mod fixtures;
@@ -10,6 +11,7 @@ mod follow;
 mod funds;
 mod journal;
 mod machines;
+mod merkle;
 mod model;
 mod points;
 mod quote;

@@ -2,7 +2,7 @@
 
 use alloy_primitives::U256;
 use domain::ledger::sponsorship::{
-    CancelOutcome, GrantOutcome, GrantRefusal, MAX_GRANTS, SponsorshipState,
+    CancelOutcome, GrantOutcome, GrantRefusal, GrantRequest, MAX_GRANTS, SponsorshipState,
 };
 use domain::quote::{Bps, CostOutOfRange};
 use domain::{Quote, Wei};
@@ -174,6 +174,45 @@ fn an_attempt_takes_so_many_grants_and_no_more() {
     assert_eq!(account.grant(0, &request(1, 10)), GrantOutcome::Replayed(0));
     assert_eq!(account.attempt(0).grants.len(), MAX_GRANTS);
     expect_balances(&account, 90, 10, 0, 0);
+}
+
+/// Owes 30 after its operation cost more than it had, and has an open attempt of 10 on slot 1.
+fn debtor() -> Account {
+    let mut account = opened(100, 60);
+    assert_eq!(account.grant(1, &request(1, 10)), GRANTED);
+    account.confirm(&landed(1, 120));
+    expect_balances(&account, 0, 10, 120, 30);
+    account
+}
+
+fn above_ceiling(debt: u64, ceiling: u64) -> GrantOutcome {
+    refused(GrantRefusal::DebtAboveCeiling { debt: micro(debt), ceiling: micro(ceiling) })
+}
+
+#[test]
+fn a_debt_above_the_ceiling_refuses_new_attempts_and_is_repaid_before_anything_is_spent() {
+    let mut account = debtor();
+    let tolerant = GrantRequest { debt_ceiling: micro(29), ..request(1, 60) };
+    assert_eq!(account.grant(2, &request(1, 60)), above_ceiling(30, 0));
+    assert_eq!(account.grant(2, &tolerant), above_ceiling(30, 29));
+
+    account.credit(1).unwrap();
+    expect_balances(&account, 0, 10, 120, 29);
+    assert_eq!(account.grant(2, &tolerant), insufficient(0, 60), "the debt is borne now");
+    assert_eq!(account.grant(2, &request(1, 60)), above_ceiling(29, 0));
+
+    account.credit(29 + 60).unwrap();
+    expect_balances(&account, 60, 10, 120, 0);
+    assert_eq!(account.grant(2, &request(1, 60)), GRANTED);
+}
+
+#[test]
+fn a_debt_does_not_keep_an_open_attempt_from_its_repeats_and_bumps() {
+    let mut account = debtor();
+    assert_eq!(account.grant(1, &request(1, 10)), GrantOutcome::Replayed(0));
+    assert_eq!(account.grant(1, &request(2, 10)), GRANTED);
+    assert_eq!(account.cancel(1, &release_proof(slot(1), PAST)), CancelOutcome::Released);
+    assert_eq!(account.grant(1, &request(2, 10)), above_ceiling(30, 0), "a new attempt");
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! `stipend admin`: companies, applications and keys, which are in the database; paymasters, which are on a chain.
 
+mod ledger;
 pub(crate) mod paymaster;
+mod points;
 
 use clap::{Subcommand, ValueEnum};
+use domain::ledger::buckets::ExpiredRefund;
 use domain::{KeyId, TenantId};
 use rand::RngCore;
 use service::identity::key_hash;
@@ -35,6 +38,12 @@ pub(crate) enum House {
     /// API keys of an application.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// The journal, held against itself and against what was kept outside.
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
+    /// Points that users already have.
+    #[command(subcommand)]
+    Points(points::PointsCommand),
 }
 
 /// Companies.
@@ -45,6 +54,28 @@ pub(crate) enum TenantCommand {
         /// Its name, as paymasters in the configuration refer to it.
         name: String,
     },
+    /// Show a company and its rules.
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Change a company's rules, for whatever happens from now on.
+    Set {
+        /// Its name.
+        name: String,
+        /// What becomes of points that return to a bucket which has expired meanwhile.
+        #[arg(long, value_enum)]
+        expired_refund: Rule,
+    },
+}
+
+/// What becomes of points that return to a bucket which has expired meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rule {
+    /// They stay the user's, without an expiry.
+    Keep,
+    /// They expire at once.
+    Forfeit,
 }
 
 /// Applications.
@@ -111,6 +142,16 @@ pub(crate) async fn run(config: &Config, house: House) -> Result<(), crate::Fail
         House::Tenant(TenantCommand::Create { name }) => {
             println!("{}", store.ensure_tenant(&name).await?);
         }
+        House::Tenant(TenantCommand::Show { name }) => show_tenant(&store, name).await?,
+        House::Tenant(TenantCommand::Set { name, expired_refund }) => {
+            let tenant = named(&store, name.clone()).await?;
+            let rule = match expired_refund {
+                Rule::Keep => ExpiredRefund::Keep,
+                Rule::Forfeit => ExpiredRefund::Forfeit,
+            };
+            store.set_expired_refund(tenant, rule).await?;
+            show_tenant(&store, name).await?;
+        }
         House::App(AppCommand::Create { tenant, name }) => {
             let tenant = named(&store, tenant).await?;
             println!("{}", store.ensure_app(tenant, &name).await?);
@@ -129,8 +170,22 @@ pub(crate) async fn run(config: &Config, house: House) -> Result<(), crate::Fail
             }
             println!("revoked");
         }
+        House::Ledger(command) => ledger::run(config, &store, command).await?,
+        House::Points(points::PointsCommand::Import(order)) => {
+            let tenant = named(&store, order.tenant.clone()).await?;
+            points::import(&store, tenant, &order).await?;
+        }
     }
     store.close().await;
+    Ok(())
+}
+
+async fn show_tenant(store: &Store, name: String) -> Result<(), crate::Failure> {
+    let tenant = named(store, name.clone()).await?;
+    let rule = store.expired_refund(tenant).await?.unwrap_or_default();
+    println!("name: {name}");
+    println!("id: {tenant}");
+    println!("expired refund: {}", rule.as_str());
     Ok(())
 }
 

@@ -24,10 +24,9 @@ pub(crate) async fn run(config: &Config, with_worker: bool) -> Result<(), crate:
         TcpListener::bind(address).await.map_err(|cause| CannotListen { address, cause })?;
     let router = api::router(Arc::clone(&service), config.http.settings());
     tracing::info!(%address, with_worker, chains = config.chains.len(), "serving");
-    let worker = with_worker.then(|| {
-        let poll_interval = config.worker.poll_interval();
-        tokio::spawn(service::worker::run(Arc::clone(&service), poll_interval, stop.clone()))
-    });
+    let settings = config.worker_settings()?;
+    let worker = with_worker
+        .then(|| tokio::spawn(service::worker::run(Arc::clone(&service), settings, stop.clone())));
     axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned()).await?;
     stop.cancel();
     let worked = match worker {

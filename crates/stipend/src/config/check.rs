@@ -9,6 +9,9 @@ use super::{Chain, Config, Environment, Signer};
 /// As many as the contract can have.
 const MAX_SIGNERS: usize = 4;
 
+/// Twice as long as keys are remembered, so that a month is long over when it leaves.
+const MIN_ARCHIVE_DAYS: u32 = 62;
+
 /// Every error of a configuration, in words that name the setting.
 pub(super) fn errors(config: &Config) -> Vec<String> {
     let mut errors = Vec::new();
@@ -60,6 +63,7 @@ pub(super) fn errors(config: &Config) -> Vec<String> {
             "dev.auto_provision gives points away: environment must be \"development\"".into(),
         );
     }
+    errors.extend(archive_errors(config));
     for (name, signer) in &config.signers {
         errors.extend(signer_errors(name, signer, config.environment));
     }
@@ -69,6 +73,28 @@ pub(super) fn errors(config: &Config) -> Vec<String> {
             errors.push(format!("chain {} stands twice", chain.id));
         }
         errors.extend(chain_errors(chain, config));
+    }
+    errors
+}
+
+fn archive_errors(config: &Config) -> Vec<String> {
+    let mut errors = Vec::new();
+    let Some(days) = config.ledger.archive_after_days else {
+        if config.ledger.archive_dir.is_some() {
+            errors.push("ledger.archive_dir needs ledger.archive_after_days".into());
+        }
+        return errors;
+    };
+    if days < MIN_ARCHIVE_DAYS {
+        errors.push(format!(
+            "ledger.archive_after_days is {days}, must be {MIN_ARCHIVE_DAYS} or more: closed reservations and their entries are needed so long"
+        ));
+    }
+    if config.ledger.archive_dir.is_none() {
+        errors.push("ledger.archive_after_days needs ledger.archive_dir".into());
+    }
+    if config.database.maintenance_url.is_none() {
+        errors.push("ledger.archive_after_days needs database.maintenance_url".into());
     }
     errors
 }

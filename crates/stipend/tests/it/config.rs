@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-fn documented_example() -> String {
+pub(crate) fn documented_example() -> String {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
     let text = fs::read_to_string(document).unwrap();
     let example = text.split("<!-- example -->\n```toml\n").nth(1).unwrap();
@@ -67,6 +67,19 @@ fn an_amount_in_the_environment_is_exact_or_refused() {
     let said =
         complaint(&documented_example(), &[("STIPEND__PRICING__8453__POINTS_PER_E18_WEI", "12.5")]);
     assert!(said.contains("in quotes"), "{said}");
+}
+
+#[test]
+fn what_leaves_needs_a_place_a_role_and_time() {
+    for (from, to, named) in [
+        ("archive_after_days = 400", "archive_after_days = 61", "archive_after_days is 61"),
+        ("archive_dir = \"/var/lib/stipend/archive\"\n", "", "needs ledger.archive_dir"),
+        ("archive_after_days = 400\n", "", "archive_dir needs ledger.archive_after_days"),
+        ("maintenance_url = ", "# ", "needs database.maintenance_url"),
+    ] {
+        let said = complaint(&documented_example().replace(from, to), &[]);
+        assert!(said.contains(named), "{said}");
+    }
 }
 
 #[test]

@@ -2,4 +2,8 @@
 
 #![cfg(test)]
 
+mod buckets;
 mod config;
+mod growth;
+mod ledger;
+mod points;

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use devstack::postgres::{TestDatabase, test_database};
 use domain::chain_fact::ChainTime;
+use domain::ledger::buckets::Lot;
 use domain::ledger::sponsorship::{GrantRefusal, GrantRequest};
 use domain::ledger::tcc::{DbTime, TccOutcome, TccTerms};
 use domain::quote::Bps;
 use domain::seal::Sealed;
 use domain::{AccountId, AppId, ChainId, Gas, Points, Quote, Slot, TenantId, Wei};
 use erc4337::sponsorship::SignatureForm;
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use store::funds::{Direction, FundsOutcome, MoveFunds};
 use store::paymasters::Paymaster;
 use store::sponsorships::{CommittedGrant, GrantAnswer, GrantCommand, PaymasterGas};
@@ -110,6 +111,25 @@ impl Company {
         sqlx::query_scalar(sql).fetch_one(&mut superuser).await.unwrap()
     }
 
+    /// Makes the partition of a month that is long past or far ahead, such as `2001-01`, for tests whose rows go there.
+    pub(crate) async fn month(&self, year: i32, month: u8) {
+        let month = time::Month::try_from(month).unwrap();
+        let first = time::Date::from_calendar_date(year, month, 1).unwrap();
+        let until = first.replace_day(28).unwrap().checked_add(time::Duration::days(4)).unwrap();
+        let until = until.replace_day(1).unwrap();
+        let mut maintenance = PgConnection::connect(&self.db.maintenance_url).await.unwrap();
+        for table in
+            ["entries", "outbox", "archived_reservations", "archived_grants", "archived_legs"]
+        {
+            let sql = format!(
+                "CREATE TABLE IF NOT EXISTS {table}_{year:04}_{:02} PARTITION OF {table}
+                FOR VALUES FROM ('{first} 00:00:00+00') TO ('{until} 00:00:00+00')",
+                u8::from(month)
+            );
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut maintenance).await.unwrap();
+        }
+    }
+
     /// Waits until so many of the store's commands wait for a lock.
     pub(crate) async fn blocked(&self, commands: i64) {
         self.eventually(
@@ -162,6 +182,7 @@ impl User {
             account: self.account,
             direction,
             amount: micro(amount),
+            lot: None,
             reason: "test".to_owned(),
             reference: reference.parse().unwrap(),
             keyed: Keyed {
@@ -174,6 +195,31 @@ impl User {
     pub(crate) async fn credit(&self, amount: u64, reference: &str) -> FundsOutcome {
         let command = self.movement(Direction::Credit, amount, reference);
         self.store.move_funds(&command).await.unwrap()
+    }
+
+    /// A credit to a bucket, with an expiry or none.
+    pub(crate) fn lot_credit(
+        &self,
+        bucket: &str,
+        expires_at: Option<i64>,
+        amount: u64,
+    ) -> MoveFunds {
+        let reference = format!("{bucket} {expires_at:?} {amount}");
+        let lot = Lot { bucket: bucket.parse().unwrap(), expires_at: expires_at.map(DbTime) };
+        MoveFunds { lot: Some(lot), ..self.movement(Direction::Credit, amount, &reference) }
+    }
+
+    pub(crate) async fn credit_to(&self, bucket: &str, expires_at: Option<i64>, amount: u64) {
+        let command = self.lot_credit(bucket, expires_at, amount);
+        let outcome = self.store.move_funds(&command).await.unwrap();
+        assert!(matches!(outcome, FundsOutcome::Applied(_)), "{outcome:?}");
+    }
+
+    /// What is in buckets, in the order of spending.
+    pub(crate) async fn lots(&self) -> Vec<(String, u64)> {
+        let found = self.store.balances(self.tenant, self.account).await.unwrap().unwrap();
+        let lots = found.lots.into_iter();
+        lots.map(|lot| (lot.lot.bucket.to_string(), lot.available.micropoints())).collect()
     }
 
     pub(crate) async fn debit(&self, amount: u64, reference: &str) -> FundsOutcome {
@@ -303,16 +349,17 @@ impl Operation {
                 },
                 valid_until: ChainTime(self.head + VALIDITY),
                 head: ChainTime(self.head),
+                debt_ceiling: Points::ZERO,
             },
             form: SignatureForm::Sequential,
             digest: B256::repeat_byte(0xd1),
-            signature: &signature,
+            signature,
             user_op_hash: self.request_hash(),
             paymaster_gas: PaymasterGas { verification: Gas(60_000), post_op: Gas(0) },
             delegate: None,
             keyed: self.keyed.clone(),
         };
-        self.user.store.grant(&command).await
+        self.user.store.grant(command).await
     }
 
     pub(crate) async fn sponsor(&self) -> GrantAnswer {

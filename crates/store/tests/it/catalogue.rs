@@ -23,7 +23,8 @@ async fn is_seen(company: &Company, breakage: &'static str, sql: &'static str, o
 #[tokio::test]
 async fn the_runtime_role_can_only_add_to_what_is_immutable() {
     const RIGHTS: &str = "SELECT t.name || ' ' || p.privilege
-        FROM unnest(ARRAY['entries', 'movements', 'grants', 'command_keys', 'fact_marks', 'outbox'])
+        FROM unnest(ARRAY['entries', 'movements', 'grants', 'command_keys', 'fact_marks', 'outbox',
+                'checkpoints', 'anchors'])
             AS t (name)
         CROSS JOIN unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER', 'MAINTAIN'])
             AS p (privilege)
@@ -138,7 +139,7 @@ async fn no_index_names_the_state_of_a_reservation() {
 
 #[tokio::test]
 async fn every_amount_has_its_unit_in_its_name() {
-    // What has no unit is named here: ids of chains, heights, sequences. `valid_until` is chain time,
+    // What has no unit is named here: ids of chains, heights, sequences, counts. `valid_until` is chain time,
     // in seconds, as ERC-4337 names it.
     const AMOUNTS: &str = "SELECT a.attrelid::regclass || '.' || a.attname FROM pg_attribute a
         JOIN pg_class c ON c.oid = a.attrelid
@@ -149,7 +150,7 @@ async fn every_amount_has_its_unit_in_its_name() {
             AND NOT CASE WHEN a.atttypid = 'bigint'::regtype
                 THEN a.attname ~ '(_micropoints|^micropoints_per_e18_wei|_gas_limit|_timestamp)$'
                     OR a.attname ~ '^(last_)?valid_until$'
-                    OR a.attname ~ '(^|_)(seq|number|chain_id|block)$'
+                    OR a.attname ~ '(^|_)(seq|number|chain_id|block|count)$'
                 WHEN a.atttypid = 'numeric'::regtype THEN a.attname ~ '(_wei|_gas_used)$'
                 ELSE false END";
     let company = Company::new().await;

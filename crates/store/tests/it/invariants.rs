@@ -10,6 +10,7 @@ use sqlx::types::time::OffsetDateTime;
 use sqlx::{AssertSqlSafe, Connection, FromRow, PgConnection};
 
 use crate::Company;
+use crate::buckets::FAR;
 use crate::chain::{Chain, landing};
 
 /// Fails with every row that breaks a rule of the books.
@@ -19,7 +20,7 @@ pub(crate) async fn hold(db: &TestDatabase) {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
-async fn violations(connection: &mut PgConnection) -> Vec<String> {
+pub(crate) async fn violations(connection: &mut PgConnection) -> Vec<String> {
     let mut broken = Vec::new();
     for (rule, sql) in RULES {
         let rows: Vec<String> =
@@ -31,7 +32,7 @@ async fn violations(connection: &mut PgConnection) -> Vec<String> {
 }
 
 /// Each statement answers the rows that break its rule.
-const RULES: [(&str, &str); 8] = [
+const RULES: [(&str, &str); 12] = [
     (
         "a balance equals the sum of its entries",
         "SELECT a.account_id::text || ' ' || c.name FROM accounts a
@@ -52,7 +53,7 @@ const RULES: [(&str, &str); 8] = [
                 WHEN r.state = 'settled_provisional' AND r.settled_before = 'open'
                     THEN r.reserved_micropoints - r.from_reserved_micropoints
                 ELSE 0 END), 0)
-            FROM reservations r
+            FROM every_reservation r
             WHERE (r.tenant_id, r.account_id) = (a.tenant_id, a.account_id))",
     ),
     (
@@ -61,7 +62,7 @@ const RULES: [(&str, &str); 8] = [
         WHERE a.spent_micropoints <> (SELECT coalesce(sum(coalesce(r.settled_micropoints, 0)
                 + coalesce(r.from_reserved_micropoints + r.from_available_micropoints
                     + r.from_debt_micropoints, 0)), 0)
-            FROM reservations r
+            FROM every_reservation r
             WHERE (r.tenant_id, r.account_id) = (a.tenant_id, a.account_id)
                 AND r.state IN ('settled_provisional', 'settled_final'))",
     ),
@@ -76,7 +77,7 @@ const RULES: [(&str, &str); 8] = [
     ),
     (
         "a slot has one attempt after another",
-        "SELECT min(account_id::text) || ' nonce ' || encode(nonce, 'hex') FROM reservations
+        "SELECT min(account_id::text) || ' nonce ' || encode(nonce, 'hex') FROM every_reservation
         WHERE kind = 'sponsorship'
         GROUP BY tenant_id, account_id, chain_id, entry_point, sender, nonce
         HAVING count(*) FILTER (WHERE state <> 'released') > 1 OR max(attempt) <> count(*)",
@@ -98,7 +99,7 @@ const RULES: [(&str, &str); 8] = [
     ),
     (
         "a settlement is the charge of an ingested event",
-        "SELECT r.reservation_id::text FROM reservations r
+        "SELECT r.reservation_id::text FROM every_reservation r
         WHERE r.kind = 'sponsorship' AND r.state IN ('settled_provisional', 'settled_final')
             AND NOT EXISTS (SELECT FROM chain_events e
                 WHERE (e.chain_id, e.block_hash, e.log_index, e.visit) = (r.chain_id,
@@ -109,6 +110,59 @@ const RULES: [(&str, &str); 8] = [
                         * (10000 + r.markup_bps) / 1e22)
                     = r.from_reserved_micropoints + r.from_available_micropoints
                         + r.from_debt_micropoints)",
+    ),
+    (
+        "a lot holds the sum of its entries",
+        "SELECT coalesce(b.account_id, e.account_id)::text || ' ' || coalesce(b.bucket, e.bucket)
+        FROM buckets b
+        FULL JOIN (SELECT tenant_id, account_id, bucket, bucket_expires_at,
+                sum(CASE WHEN to_column = 'available' THEN amount_micropoints
+                    WHEN from_column = 'available' THEN -amount_micropoints ELSE 0 END) AS held
+            FROM entries WHERE bucket IS NOT NULL GROUP BY 1, 2, 3, 4) e
+        ON (e.tenant_id, e.account_id, e.bucket) = (b.tenant_id, b.account_id, b.bucket)
+            AND coalesce(e.bucket_expires_at, 'infinity') = coalesce(b.expires_at, 'infinity')
+        WHERE coalesce(b.available_micropoints, 0) <> coalesce(e.held, 0)
+            OR b.lot IS NULL OR e.bucket IS NULL",
+    ),
+    (
+        "lots are numbered and hold no more than is available",
+        "SELECT a.account_id::text FROM accounts a
+        CROSS JOIN LATERAL (SELECT count(*) AS lots, coalesce(max(b.lot), 0) AS last,
+                coalesce(sum(b.available_micropoints), 0) AS held
+            FROM buckets b WHERE (b.tenant_id, b.account_id) = (a.tenant_id, a.account_id)) b
+        WHERE (a.lot_seq, a.lot_seq) <> (b.lots, b.last) OR b.held > a.available_micropoints",
+    ),
+    (
+        "a leg is what its entries moved",
+        "SELECT coalesce(l.reservation_id, e.reservation_id)::text FROM
+        (SELECT l.*, b.bucket, coalesce(b.expires_at, 'infinity') AS expires_at
+            FROM reservation_legs l JOIN buckets b USING (tenant_id, account_id, lot)) l
+        FULL JOIN (SELECT reservation_id, bucket, coalesce(bucket_expires_at, 'infinity') AS expires_at,
+                sum(CASE WHEN (from_column, to_column) = ('available', 'reserved')
+                    THEN amount_micropoints ELSE 0 END) AS reserved,
+                sum(CASE WHEN (from_column, to_column) = ('reserved', 'spent') THEN amount_micropoints
+                    WHEN (from_column, to_column) = ('spent', 'reserved') THEN -amount_micropoints
+                    ELSE 0 END) AS settled
+            FROM entries WHERE bucket IS NOT NULL AND reservation_id IS NOT NULL
+            GROUP BY 1, 2, 3) e USING (reservation_id, bucket, expires_at)
+        WHERE (coalesce(l.reserved_micropoints, 0), coalesce(l.settled_micropoints, 0))
+            <> (coalesce(e.reserved, 0), coalesce(e.settled, 0))",
+    ),
+    (
+        "legs hold and have spent no more than their reservation",
+        "SELECT r.reservation_id::text FROM reservations r
+        JOIN LATERAL (SELECT sum(reserved_micropoints - settled_micropoints
+                    - returned_micropoints) AS held, sum(settled_micropoints) AS settled,
+                sum(taken_micropoints) AS taken
+            FROM reservation_legs l WHERE (l.tenant_id, l.account_id, l.reservation_id)
+                = (r.tenant_id, r.account_id, r.reservation_id)) l ON true
+        WHERE l.held > CASE WHEN r.state = 'open' THEN r.reserved_micropoints
+                WHEN r.state = 'settled_provisional' AND r.settled_before = 'open'
+                    THEN r.reserved_micropoints - r.from_reserved_micropoints ELSE 0 END
+            OR l.settled > CASE WHEN r.state LIKE 'settled%'
+                THEN coalesce(r.settled_micropoints, r.from_reserved_micropoints) ELSE 0 END
+            OR l.taken > CASE WHEN r.state LIKE 'settled%'
+                THEN coalesce(r.from_available_micropoints, 0) ELSE 0 END",
     ),
 ];
 
@@ -132,6 +186,10 @@ struct Line {
     spent_after_micropoints: i64,
     debt_after_micropoints: i64,
     reservation_id: Option<Uuid>,
+    reference: Option<String>,
+    bucket: Option<String>,
+    bucket_expires_at: Option<OffsetDateTime>,
+    incarnation: i32,
     recorded_at: OffsetDateTime,
     entry_hash: Vec<u8>,
 }
@@ -162,7 +220,9 @@ async fn journals(connection: &mut PgConnection) -> Vec<String> {
 /// The first thing wrong with a journal.
 fn walk(head: &Head, lines: &[Line]) -> Option<String> {
     let mut balances: HashMap<&str, i64> = HashMap::new();
-    let mut hash = vec![0; 32];
+    let genesis =
+        [b"stipend journal 1", &head.tenant_id.as_bytes()[..], head.account_id.as_bytes()];
+    let mut hash = Sha256::digest(genesis.concat()).to_vec();
     let mut time = OffsetDateTime::UNIX_EPOCH;
     for (line, seq) in lines.iter().zip(1..) {
         if line.seq != seq {
@@ -196,10 +256,10 @@ fn walk(head: &Head, lines: &[Line]) -> Option<String> {
 
 fn line_hash(previous: &[u8], line: &Line) -> Vec<u8> {
     let mut text = previous.to_vec();
+    text.extend(line.incarnation.to_be_bytes());
     text.extend(line.seq.to_be_bytes());
     for name in [&line.kind, &line.from_column, &line.to_column] {
-        text.extend(name.as_bytes());
-        text.push(0);
+        text.extend(with_length(name));
     }
     for number in [
         line.amount_micropoints,
@@ -210,15 +270,38 @@ fn line_hash(previous: &[u8], line: &Line) -> Vec<u8> {
     ] {
         text.extend(number.to_be_bytes());
     }
-    text.extend(line.reservation_id.unwrap_or_default().as_bytes());
-    let nanoseconds = line.recorded_at.unix_timestamp_nanos();
-    text.extend(i64::try_from(nanoseconds / 1_000).unwrap().to_be_bytes());
+    match line.reservation_id {
+        Some(id) => text.extend([&[1], &id.as_bytes()[..]].concat()),
+        None => text.push(0),
+    }
+    match &line.reference {
+        Some(reference) => text.extend([vec![1], with_length(reference)].concat()),
+        None => text.push(0),
+    }
+    match (&line.bucket, line.bucket_expires_at) {
+        (None, _) => text.push(0),
+        (Some(bucket), None) => text.extend([vec![1], with_length(bucket), vec![0]].concat()),
+        (Some(bucket), Some(at)) => {
+            text.extend([vec![1], with_length(bucket), vec![1], microseconds(at)].concat());
+        }
+    }
+    text.extend(microseconds(line.recorded_at));
     Sha256::digest(&text).to_vec()
+}
+
+fn microseconds(time: OffsetDateTime) -> Vec<u8> {
+    i64::try_from(time.unix_timestamp_nanos() / 1_000).unwrap().to_be_bytes().to_vec()
+}
+
+fn with_length(text: &str) -> Vec<u8> {
+    let length = u32::try_from(text.len()).unwrap();
+    [&length.to_be_bytes(), text.as_bytes()].concat()
 }
 
 /// Books with a reservation in every state, so that every rule has rows to look at.
 async fn lively_books() -> Company {
     let company = Company::new().await;
+    company.month(2001, 1).await;
     let ann = company.user("ann", 1_000).await;
     ann.tries("kept", 50).await;
     ann.tries("spent", 50).await;
@@ -228,6 +311,12 @@ async fn lively_books() -> Company {
     ann.operation(2, 120).granted().await;
     let mut chain = Chain::start(&company.store).await;
     chain.mine(&[landing(&ann, 2, 70)]).await;
+    let bob = company.user("bob", 10).await;
+    bob.credit_to("gift", None, 30).await;
+    bob.credit_to("gift", Some(FAR), 30).await;
+    bob.tries("bobs", 50).await;
+    bob.confirms("bobs", 35).await;
+    bob.tries("open", 25).await;
     chain.apply().await;
     company
 }
@@ -253,10 +342,25 @@ async fn each_rule_of_the_books_sees_the_row_that_breaks_it() {
         ("its dearest grant", "DELETE FROM grants WHERE grant_no = 2"),
         ("events have no gap", "DELETE FROM outbox WHERE event_seq = 2"),
         ("the charge of", "UPDATE chain_events SET actual_gas_cost_wei = 71"),
+        ("a lot holds", "UPDATE buckets SET available_micropoints = 9 WHERE lot = 1"),
+        ("a lot holds", "UPDATE buckets SET bucket = 'other' WHERE lot = 2"),
+        ("lots are numbered", "UPDATE accounts SET lot_seq = lot_seq + 1"),
+        ("lots are numbered", "UPDATE buckets SET available_micropoints = 99 WHERE lot = 2"),
+        ("a leg is what", "UPDATE reservation_legs SET reserved_micropoints = 90"),
+        ("a leg is what", "DELETE FROM reservation_legs"),
+        ("no more than their", "UPDATE reservation_legs SET returned_micropoints = 0"),
+        ("no more than their", "UPDATE reservation_legs SET taken_micropoints = 1"),
+        ("the hash chain breaks", "UPDATE entries SET bucket = 'other' WHERE bucket = 'gift'"),
+        (
+            "the hash chain breaks",
+            "UPDATE entries SET bucket_expires_at = '2101-01-01' WHERE bucket = 'gift'",
+        ),
         ("a gap before entry 2", "DELETE FROM movements; DELETE FROM entries WHERE seq = 1"),
         ("wrong balances after", "UPDATE entries SET spent_after_micropoints = 5 WHERE seq = 2"),
         ("older than", "UPDATE entries SET recorded_at = '2001-01-01' WHERE seq = 2"),
         ("the hash chain breaks", "UPDATE entries SET kind = 'undo' WHERE seq = 2"),
+        ("the hash chain breaks", "UPDATE entries SET reference = 'other' WHERE seq = 1"),
+        ("the hash chain breaks", "UPDATE entries SET incarnation = 2 WHERE seq = 3"),
         ("the head is elsewhere", "UPDATE accounts SET entry_seq = entry_seq + 1"),
     ];
     for (rule, breakage) in breakages {

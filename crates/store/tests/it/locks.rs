@@ -84,8 +84,9 @@ async fn a_command_that_waited_for_the_account_sees_what_its_neighbour_committed
     let ann = company.user("ann", 100).await;
     let mut neighbour = company.superuser().await;
     reserve_by_hand(&mut neighbour, &ann).await;
-    let [repeat, other] = [("trip", 60), ("another trip", 50)].map(|(biz_id, amount)| {
-        let ann = ann.clone();
+    let rival = company.replica(1);
+    let tries = [(ann.clone(), "trip", 60), (ann.through(&rival), "another trip", 50)];
+    let [repeat, other] = tries.map(|(ann, biz_id, amount)| {
         tokio::spawn(async move { ann.tcc(biz_id, try_for(amount)).await })
     });
     company.blocked(2).await;
@@ -93,6 +94,7 @@ async fn a_command_that_waited_for_the_account_sees_what_its_neighbour_committed
     assert_eq!(repeat.await.unwrap(), TccOutcome::Replayed);
     let refusal = TccRefusal::InsufficientPoints { available: micro(40), requested: micro(50) };
     assert_eq!(other.await.unwrap(), TccOutcome::Refused(refusal));
+    rival.close().await;
     take_back(&mut neighbour).await;
     company.finish().await;
 }
@@ -267,6 +269,7 @@ async fn two_replicas_under_mixed_load_keep_the_books() {
             "tcc.released",
             "tcc.reserved",
             "tcc.settled",
+            "wallet.linked",
         ]
     );
     for replica in replicas {

@@ -4,19 +4,30 @@
 //! Every test ends with [`Company::finish`], which recomputes the books from the rows.
 #![cfg(test)]
 
+mod archive;
+mod buckets;
 mod builder;
+mod bulk;
 mod catalogue;
 mod chain;
 mod cursor;
+mod debt;
+mod expiry;
 mod funds;
+mod growth;
+mod history;
 mod invariants;
 mod locks;
+mod races;
 mod releases;
 mod settlement;
 mod settlement_races;
+mod soak;
 mod sponsorships;
 mod tcc;
 mod tcc_races;
 mod unknown_commit;
+mod verify;
+mod writer;
 
 use builder::Company;

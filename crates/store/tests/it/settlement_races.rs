@@ -93,6 +93,7 @@ async fn two_appliers_of_the_same_step_apply_it_once() {
     let company = Company::new().await;
     let ann = company.user("ann", 1_000).await;
     let mut chain = Chain::start(&company.store).await;
+    let rival = company.replica(1);
     for nonce in 1..=6 {
         ann.operation(nonce, 60).granted().await;
         chain.mine(&[landing(&ann, nonce, 45)]).await;
@@ -101,8 +102,7 @@ async fn two_appliers_of_the_same_step_apply_it_once() {
         let mut holder = company.superuser().await;
         hold(&mut holder, &ann).await;
         let mut tasks = JoinSet::new();
-        for _ in 0..2 {
-            let store = company.store.clone();
+        for store in [company.store.clone(), rival.clone()] {
             tasks.spawn(async move { store.apply_fact(owner, &work).await.unwrap() });
         }
         company.blocked(2).await;
@@ -119,6 +119,7 @@ async fn two_appliers_of_the_same_step_apply_it_once() {
         company.store.finish_work(&work).await.unwrap();
     }
     assert_eq!(ann.balances().await, [640, 90, 270, 0]);
+    rival.close().await;
     company.finish().await;
 }
 
@@ -127,6 +128,7 @@ async fn a_bump_that_meets_the_landing_is_before_it_or_hears_that_the_nonce_is_u
     let company = Company::new().await;
     let ann = company.user("ann", 1_000).await;
     let mut chain = Chain::start(&company.store).await;
+    let rival = company.replica(1);
     let mut reserved = 0;
     for nonce in 1..=6 {
         ann.operation(nonce, 60).granted().await;
@@ -135,7 +137,7 @@ async fn a_bump_that_meets_the_landing_is_before_it_or_hears_that_the_nonce_is_u
         let owner = company.store.owner_of(&work.fact).await.unwrap().unwrap();
         let mut holder = company.superuser().await;
         hold(&mut holder, &ann).await;
-        let (bump, store) = (ann.operation(nonce, 66), company.store.clone());
+        let (bump, store) = (ann.operation(nonce, 66), rival.clone());
         let bumping = tokio::spawn(async move { bump.sponsor().await });
         let applying = tokio::spawn(async move { store.apply_fact(owner, &work).await.unwrap() });
         company.blocked(2).await;
@@ -152,6 +154,7 @@ async fn a_bump_that_meets_the_landing_is_before_it_or_hears_that_the_nonce_is_u
         company.store.finish_work(&work).await.unwrap();
         assert_eq!(ann.balances().await[1], reserved);
     }
+    rival.close().await;
     company.finish().await;
 }
 
@@ -160,6 +163,7 @@ async fn a_release_that_meets_a_bump_never_leaves_a_grant_without_points() {
     let company = Company::new().await;
     let ann = company.user("ann", 1_000).await;
     let mut chain = Chain::start(&company.store).await;
+    let rival = company.replica(1);
     let mut reserved = 0;
     for nonce in 1..=6 {
         let head = chain.head().timestamp.0;
@@ -172,7 +176,7 @@ async fn a_release_that_meets_a_bump_never_leaves_a_grant_without_points() {
         let mut holder = company.superuser().await;
         hold(&mut holder, &ann).await;
         let late = chain.head().timestamp.0;
-        let (bump, store) = (ann.operation(nonce, 66).at(late), company.store.clone());
+        let (bump, store) = (ann.operation(nonce, 66).at(late), rival.clone());
         let bumping = tokio::spawn(async move { bump.granted().await });
         let releasing = tokio::spawn(async move { store.release(&proof).await.unwrap() });
         company.blocked(2).await;
@@ -190,6 +194,7 @@ async fn a_release_that_meets_a_bump_never_leaves_a_grant_without_points() {
         assert_eq!(ann.balances().await, [1_000 - reserved, reserved, 0, 0]);
         assert!(late > HEAD);
     }
+    rival.close().await;
     company.finish().await;
 }
 

@@ -1,5 +1,6 @@
-//! TCC commands that meet. A connection of the test's holds the account, so that both commands wait
-//! for it and are let go together; each race is run several times, because either may come first.
+//! TCC commands of two processes that meet: within one process they would share a batch. A connection of
+//! the test's holds the account, so that both commands wait for it and are let go together; each race
+//! is run several times, because either may come first.
 
 use domain::ledger::tcc::{DbTime, TccOutcome, TccRefusal, TccTerms};
 use sqlx::PgConnection;
@@ -36,13 +37,18 @@ async fn race(
 ) -> [TccOutcome; 2] {
     let mut holder = company.superuser().await;
     hold(&mut holder, ann).await;
-    let [one, other] = pair.map(|request| {
-        let (ann, biz_id) = (ann.clone(), biz_id.to_owned());
-        tokio::spawn(async move { ann.tcc(&biz_id, request).await })
-    });
+    let rival = company.replica(1);
+    let [first, second] = pair;
+    let [one, other] =
+        [(ann.clone(), first), (ann.through(&rival), second)].map(|(ann, request)| {
+            let biz_id = biz_id.to_owned();
+            tokio::spawn(async move { ann.tcc(&biz_id, request).await })
+        });
     company.blocked(2).await;
     let_go(&mut holder).await;
-    [one.await.unwrap(), other.await.unwrap()]
+    let outcomes = [one.await.unwrap(), other.await.unwrap()];
+    rival.close().await;
+    outcomes
 }
 
 fn confirm_of(amount: u64) -> TccRequest {
@@ -149,11 +155,13 @@ async fn a_confirm_that_meets_the_sweeper_leaves_one_winner() {
 async fn two_tries_at_once_see_each_other() {
     let company = Company::new().await;
     let ann = company.user("ann", 100).await;
+    let rival = company.replica(1);
     for round in 0..ROUNDS {
         let mut holder = company.superuser().await;
         hold(&mut holder, &ann).await;
-        let [one, other] = ["one", "other"].map(|name| {
-            let (ann, biz_id) = (ann.clone(), format!("{name} {round}"));
+        let users = [("one", ann.clone()), ("other", ann.through(&rival))];
+        let [one, other] = users.map(|(name, ann)| {
+            let biz_id = format!("{name} {round}");
             tokio::spawn(async move { (ann.tries(&biz_id, 60).await, biz_id) })
         });
         company.blocked(2).await;
@@ -166,5 +174,6 @@ async fn two_tries_at_once_see_each_other() {
         assert_eq!(refused.0, Refused(refusal));
         assert_eq!(ann.cancels(&open.1).await, Applied);
     }
+    rival.close().await;
     company.finish().await;
 }

@@ -8,7 +8,7 @@ use crate::Failure;
 use crate::cargo::root;
 
 /// Each crate with those of ours that it may depend on.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("erc4337", &[]),
     ("domain", &["erc4337"]),
     ("store", &["domain", "erc4337"]),
@@ -18,6 +18,8 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ("api", &["chain", "domain", "erc4337", "service", "store"]),
     ("stipend", &["api", "chain", "domain", "erc4337", "service", "signer", "store"]),
     ("devstack", &[]),
+    ("slow-commit", &[]),
+    ("bench", &["domain", "store"]),
     ("xtask", &["devstack"]),
     ("e2e", &["devstack", "erc4337"]),
 ];

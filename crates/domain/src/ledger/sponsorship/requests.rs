@@ -25,6 +25,8 @@ pub struct GrantRequest {
     pub valid_until: ChainTime,
     /// Chain time of the head that the request was judged by.
     pub head: ChainTime,
+    /// The most that a user may owe and still open a sponsorship.
+    pub debt_ceiling: Points,
 }
 
 /// A grant that is not given. Everything earlier stays as it was, and nothing is remembered.
@@ -37,6 +39,14 @@ pub enum GrantRefusal {
         available: Points,
         /// What would have to be set aside in addition.
         needed: Points,
+    },
+    /// The user owes more than a new sponsorship allows. Credits repay first.
+    #[error("the account owes {debt} points, a new sponsorship needs {ceiling} or less")]
+    DebtAboveCeiling {
+        /// What the user owes.
+        debt: Points,
+        /// The most that is allowed.
+        ceiling: Points,
     },
     /// The slot was used by an operation that settled.
     #[error("an operation with this nonce has already landed")]
@@ -100,8 +110,22 @@ pub fn grant(
 
 type Granted = Result<(GrantOutcome, Step<SponsorshipReservation>), GrantRefusal>;
 
+/// Refuses a new attempt to a user who owes too much. A bump goes on: its operation is signed, and
+/// could not be mended otherwise.
+///
+/// # Errors
+/// [`GrantRefusal::DebtAboveCeiling`].
+pub const fn refuse_debtor(balances: &Balances, ceiling: Points) -> Result<(), GrantRefusal> {
+    let debt = balances.debt;
+    if debt.micropoints() > ceiling.micropoints() {
+        return Err(GrantRefusal::DebtAboveCeiling { debt, ceiling });
+    }
+    Ok(())
+}
+
 fn open(balances: &Balances, attempt: u32, request: &GrantRequest) -> Granted {
     let points = request.quote.cost(request.max_cost)?;
+    refuse_debtor(balances, request.debt_ceiling)?;
     if balances.available < points {
         return Err(GrantRefusal::InsufficientPoints {
             available: balances.available,

@@ -7,7 +7,7 @@ use domain::chain_fact::ChainFact;
 use domain::ledger::sponsorship::FactOutcome;
 use proptest::prelude::*;
 
-use super::{CASES, COMMANDS};
+use super::{COMMANDS, config};
 use crate::account::Account;
 use crate::fixtures::{landing, micro, release_proof, request_at, seen, slot, wei};
 
@@ -192,7 +192,7 @@ fn any_command() -> impl Strategy<Value = Command> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(CASES))]
+    #![proptest_config(config())]
 
     #[test]
     fn whatever_the_chain_goes_through_the_ledger_spends_what_it_charged(

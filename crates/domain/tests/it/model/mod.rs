@@ -9,11 +9,19 @@
 )]
 
 mod chain;
+mod lots;
 mod past;
 mod sponsorship;
 mod tcc;
 
-/// How many sequences of commands each machine is driven through.
+use proptest::test_runner::Config;
+
+/// How many sequences of commands each machine is driven through, unless `cargo xtask nightly` asks for more.
 const CASES: u32 = 512;
 /// The longest sequence.
 const COMMANDS: usize = 60;
+
+fn config() -> Config {
+    let wished = Config::default();
+    Config { cases: wished.cases.max(CASES), ..wished }
+}

@@ -10,7 +10,7 @@ use domain::{Quote, Wei};
 use proptest::prelude::*;
 
 use super::past::{Happened, PRICES, Past, SLOTS, Variant, price_of};
-use super::{CASES, COMMANDS};
+use super::{COMMANDS, config};
 use crate::account::Account;
 use crate::fixtures::{HEAD, VALIDITY, balances, landing, micro, release_proof, seen, slot, wei};
 
@@ -48,6 +48,12 @@ impl Machine {
             return GrantOutcome::Refused(GrantRefusal::TooManyGrants);
         }
         let cost = if variants.is_empty() { price_of(wei, price) } else { past.cost(nonce, wei) };
+        if variants.is_empty() && past.debt() > DEBT_CEILING {
+            return GrantOutcome::Refused(GrantRefusal::DebtAboveCeiling {
+                debt: micro(past.debt()),
+                ceiling: micro(DEBT_CEILING),
+            });
+        }
         let needed = cost.saturating_sub(past.dearest(nonce));
         let available = past.available(past.debt());
         if needed > available {
@@ -224,6 +230,7 @@ fn request(name: u8, max_cost: u64, price: usize, head: u64) -> GrantRequest {
         },
         valid_until: ChainTime(head + VALIDITY),
         head: ChainTime(head),
+        debt_ceiling: micro(DEBT_CEILING),
     }
 }
 
@@ -281,6 +288,9 @@ enum Command {
     Again(usize),
 }
 
+/// What a user may owe, in micropoints: sequences end on either side of it.
+const DEBT_CEILING: u64 = 20;
+
 /// Chain time moves in steps that divide every bound, so that sequences meet the bounds exactly.
 const STEP: u64 = 30;
 
@@ -307,7 +317,7 @@ fn any_command() -> impl Strategy<Value = Command> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(CASES))]
+    #![proptest_config(config())]
 
     #[test]
     fn sponsorships_answer_as_the_history_of_the_account_says(

@@ -4,7 +4,7 @@ use domain::ledger::funds::FundsRefusal;
 use domain::ledger::tcc::{DbTime, TccCommand, TccOutcome, TccRefusal, TccTerms};
 use proptest::prelude::*;
 
-use super::{CASES, COMMANDS};
+use super::{COMMANDS, config};
 use crate::account::Account;
 use crate::fixtures::{balances, micro};
 
@@ -268,7 +268,7 @@ fn drive(account: &mut Account, history: &mut History, command: &Command) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(CASES))]
+    #![proptest_config(config())]
 
     #[test]
     fn tcc_answers_as_the_history_of_the_account_says(

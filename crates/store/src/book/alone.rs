@@ -1,0 +1,397 @@
+//! A lone command: decided on rows that were read without a lock, and written by one statement that does nothing where
+//! the account has changed since.
+//!
+//! It saves a transaction's round trips. What makes it right is the account's row: whatever such a decision reads changes
+//! only together with the account's sequence of entries or of events, and the account is read first. So if both still
+//! stand once the statement has locked the row, all that was read still stands. What changes without them, such as whether
+//! a block is on the chain, is read under the lock only: see [`Command::ALONE`](crate::command::Command::ALONE).
+//!
+//! The statement gives up rather than wait for a lock. It gives up too where the decision is no longer fresh, because an
+//! entry's time is told as past for ever [soon after](crate::journal::CLOSES_AFTER), and no limit on transactions ends a
+//! process that sleeps between two statements.
+
+use core::time::Duration;
+
+use domain::ids::BizId;
+use domain::{Points, ReservationId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::pages::{PageColumns, load_pages};
+use super::rows::ChangedTcc;
+use super::save::column;
+use super::{
+    Book, Event, Needs, NewGrant, NewKey, NewMovement, NewSponsorship, NewTcc, Owner, Page, Tried,
+};
+use crate::grants::form_name;
+use crate::{StoreError, codec};
+
+/// How old a decision may be when it is written.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// What a lone command writes beside its account, its entries and its event.
+enum Shape<'a> {
+    OpenedTcc(&'a NewTcc),
+    ChangedTcc(Uuid, &'a ChangedTcc),
+    Moved(&'a NewMovement, &'a NewKey),
+    Granted(&'a NewSponsorship, &'a NewGrant, Option<&'a NewKey>),
+}
+
+/// The part that all have in common: one page with one event and its entries.
+struct Common<'a> {
+    owner: Owner,
+    page: &'a Page,
+    event: &'a Event,
+}
+
+/// The statement, from its common part, a condition for the lock, the rows of one shape, and their values from `$28` on.
+/// Answers how many accounts were changed: one or none.
+macro_rules! write_alone {
+    ($book:expr, $common:expr, $condition:literal, $rows:literal, $($value:expr),* $(,)?) => {{
+        let (book, Common { owner, page, event }): (&Book, &Common<'_>) = ($book, $common);
+        let fresh = i64::try_from(FRESH.as_micros()).unwrap_or_default();
+        let deadline = domain::ledger::tcc::DbTime(page.now.0.saturating_add(fresh));
+        let entries = &book.entries;
+        let line = entries.first().map(|(_, entry)| &entry.line);
+        let points = |pick: fn(&domain::ledger::Balances) -> Points| {
+            column(entries, |(_, entry)| codec::micropoints(pick(&entry.balances)))
+        };
+        let balances = page.balances();
+        sqlx::query_scalar!(
+            r#"WITH locked AS (
+                SELECT FROM accounts
+                WHERE tenant_id = $1 AND account_id = $2 AND entry_seq = $3 AND event_seq = $4
+                    AND clock_timestamp() < $6 "# + $condition + r#"
+                FOR NO KEY UPDATE SKIP LOCKED
+            ), account AS (
+                UPDATE accounts SET recorded_at = $5, available_micropoints = $7,
+                    reserved_micropoints = $8, spent_micropoints = $9, debt_micropoints = $10,
+                    entry_seq = $11, entry_hash = $12, event_seq = $13
+                FROM locked WHERE tenant_id = $1 AND account_id = $2
+            ), journal AS (
+                INSERT INTO entries (tenant_id, account_id, seq, kind, from_column, to_column,
+                    amount_micropoints, available_after_micropoints, reserved_after_micropoints,
+                    spent_after_micropoints, debt_after_micropoints, reservation_id, reference,
+                    incarnation, recorded_at, entry_hash)
+                SELECT $1, $2, n.seq, $23, n.from_column, n.to_column, n.amount, n.available,
+                    n.reserved, n.spent, n.debt, $24, $25, $26, $5, n.hash
+                FROM locked CROSS JOIN unnest($14::bigint[], $15::text[], $16::text[],
+                        $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[],
+                        $21::bigint[], $22::bytea[])
+                    AS n (seq, from_column, to_column, amount, available, reserved, spent, debt,
+                        hash)
+            ), event AS (
+                INSERT INTO outbox (tenant_id, account_id, event_seq, incarnation, kind,
+                    reservation_id, entry_seq, recorded_at)
+                SELECT $1, $2, $13, $26, $27, $24, $11, $5 FROM locked
+            ) "# + $rows + r#"
+            SELECT count(*) AS "written!" FROM locked"#,
+            owner.tenant.0,
+            owner.account.0,
+            page.loaded.0,
+            page.loaded.1,
+            codec::timestamp(page.now)?,
+            codec::timestamp(deadline)?,
+            codec::micropoints(balances.available),
+            codec::micropoints(balances.reserved),
+            codec::micropoints(balances.spent),
+            codec::micropoints(balances.debt),
+            page.head.seq,
+            page.head.hash.as_slice(),
+            page.event_seq,
+            &column(entries, |(_, entry)| entry.seq),
+            &column(entries, |(_, entry)| entry.posting.from.as_str().to_owned()),
+            &column(entries, |(_, entry)| entry.posting.to.as_str().to_owned()),
+            &column(entries, |(_, entry)| codec::micropoints(entry.posting.amount)),
+            &points(|balances| balances.available),
+            &points(|balances| balances.reserved),
+            &points(|balances| balances.spent),
+            &points(|balances| balances.debt),
+            &column(entries, |(_, entry)| entry.hash.to_vec()),
+            line.map_or("", |line| line.kind.as_str()),
+            event.reservation.map(|id| id.0),
+            line.and_then(|line| line.reference.as_deref()),
+            event.incarnation.0,
+            event.kind,
+            $($value),*
+        )
+    }};
+}
+
+impl Book {
+    /// Loads what one command may read, without a lock: the account first, or all of it as it was at one moment.
+    pub(crate) async fn read(
+        connection: &mut PgConnection,
+        needs: &Needs,
+    ) -> Result<Self, StoreError> {
+        if let Some((owner, biz_id)) = needs.only_biz_id() {
+            let mut book = Self::read_tried(connection, *owner, biz_id).await?;
+            book.load_archived_tried(connection, needs).await?;
+            return Ok(book);
+        }
+        let (mut book, _) = load_pages(connection, needs, &needs.owners).await?;
+        book.load(connection, needs).await?;
+        Ok(book)
+    }
+
+    /// The account and what was set aside under a biz id, in one round trip.
+    async fn read_tried(
+        connection: &mut PgConnection,
+        owner: Owner,
+        biz_id: &BizId,
+    ) -> Result<Self, StoreError> {
+        let mut book = Self::default();
+        let row = sqlx::query!(
+            r#"SELECT a.available_micropoints, a.reserved_micropoints, a.spent_micropoints,
+                a.debt_micropoints, a.entry_seq, a.entry_hash, a.event_seq, a.lot_seq,
+                greatest(a.recorded_at, clock_timestamp()) AS "now!",
+                (SELECT max(incarnation) FROM incarnations) AS "incarnation!",
+                r.reservation_id AS "reservation_id?", r.state AS "state?",
+                r.requested_micropoints, r.expires_at, r.settled_micropoints,
+                r.rejected_available_micropoints
+            FROM accounts a
+            LEFT JOIN reservations r ON r.tenant_id = a.tenant_id AND r.account_id = a.account_id
+                AND r.biz_id = $3 AND r.kind = 'tcc'
+            WHERE a.tenant_id = $1 AND a.account_id = $2"#,
+            owner.tenant.0,
+            owner.account.0,
+            biz_id.as_str(),
+        )
+        .fetch_optional(connection)
+        .await?;
+        let Some(row) = row else { return Ok(book) };
+        let columns = PageColumns {
+            balances: [
+                row.available_micropoints,
+                row.reserved_micropoints,
+                row.spent_micropoints,
+                row.debt_micropoints,
+            ],
+            entry_seq: row.entry_seq,
+            entry_hash: &row.entry_hash,
+            event_seq: row.event_seq,
+            lot_seq: row.lot_seq,
+            now: row.now,
+            incarnation: row.incarnation,
+        };
+        book.pages.insert(owner, columns.page()?);
+        if let (Some(id), Some(state)) = (row.reservation_id, row.state) {
+            let columns = crate::tcc::Columns {
+                state,
+                requested: row.requested_micropoints,
+                expires_at: row.expires_at,
+                settled: row.settled_micropoints,
+                rejected_available: row.rejected_available_micropoints,
+            };
+            let tried = Tried { id: ReservationId(id), reservation: columns.reservation()? };
+            book.tried.insert((owner, biz_id.clone()), tried);
+        }
+        Ok(book)
+    }
+
+    /// Writes what one command decided on rows that were [read](Book::read) without a lock. Answers `false`, with nothing
+    /// written, where the account has changed since or is locked, and where there is no statement for what was decided:
+    /// then the command must be decided again under the lock.
+    pub(crate) async fn save_alone(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<bool, StoreError> {
+        let (Some(common), Some(shape)) = (self.common(), self.shape()) else { return Ok(false) };
+        let written = match shape {
+            Shape::OpenedTcc(row) => self.open_tcc(connection, &common, row).await?,
+            Shape::ChangedTcc(id, row) => self.change_tcc(connection, &common, id, row).await?,
+            Shape::Moved(row, key) => self.move_alone(connection, &common, row, key).await?,
+            Shape::Granted(row, grant, key) => {
+                self.grant_alone(connection, &common, row, grant, key).await?
+            }
+        };
+        Ok(written == 1)
+    }
+
+    fn common(&self) -> Option<Common<'_>> {
+        let mut pages = self.pages.iter();
+        match (pages.next(), pages.next(), self.events.as_slice()) {
+            (Some((owner, page)), None, [event]) if page.lot_seq == 0 && self.purses.is_empty() => {
+                Some(Common { owner: *owner, page, event })
+            }
+            _ => None,
+        }
+    }
+
+    fn shape(&self) -> Option<Shape<'_>> {
+        let rows = &self.rows;
+        if !rows.marks.is_empty() || !rows.changed_sponsorships.is_empty() {
+            return None;
+        }
+        let mut changed = rows.changed_tccs.iter();
+        let changed = (changed.next(), changed.next());
+        match (
+            rows.tccs.as_slice(),
+            changed,
+            rows.sponsorships.as_slice(),
+            rows.grants.as_slice(),
+            rows.movements.as_slice(),
+            rows.keys.as_slice(),
+        ) {
+            ([row], (None, _), [], [], [], []) => Some(Shape::OpenedTcc(row)),
+            ([], (Some((id, row)), None), [], [], [], []) => Some(Shape::ChangedTcc(id.0, row)),
+            ([], (None, _), [], [], [row], [key]) => Some(Shape::Moved(row, key)),
+            ([], (None, _), [row], [grant], [], keys @ ([] | [_])) => {
+                Some(Shape::Granted(row, grant, keys.first()))
+            }
+            _ => None,
+        }
+    }
+
+    async fn open_tcc(
+        &self,
+        connection: &mut PgConnection,
+        common: &Common<'_>,
+        row: &NewTcc,
+    ) -> Result<i64, StoreError> {
+        let stored = crate::tcc::Columns::of(&row.reservation)?;
+        let statement = write_alone!(
+            self,
+            common,
+            "",
+            r#", opened AS (
+                INSERT INTO reservations (tenant_id, account_id, reservation_id, kind, state,
+                    reserved_micropoints, opened_at, changed_at, biz_id, requested_micropoints,
+                    expires_at, settled_micropoints, rejected_available_micropoints)
+                SELECT $1, $2, $24, 'tcc', $28, $29, $5, $5, $30, $31, $32, $33, $34 FROM locked
+            )"#,
+            stored.state,
+            stored.reserved(),
+            row.biz_id.as_str(),
+            stored.requested,
+            stored.expires_at,
+            stored.settled,
+            stored.rejected_available,
+        );
+        Ok(statement.fetch_one(connection).await?)
+    }
+
+    async fn change_tcc(
+        &self,
+        connection: &mut PgConnection,
+        common: &Common<'_>,
+        id: Uuid,
+        row: &ChangedTcc,
+    ) -> Result<i64, StoreError> {
+        let stored = crate::tcc::Columns::of(&row.reservation)?;
+        let statement = write_alone!(
+            self,
+            common,
+            r#"AND EXISTS (SELECT FROM reservations WHERE tenant_id = $1 AND account_id = $2
+                AND reservation_id = $28 AND state = $29)"#,
+            r#", changed AS (
+                UPDATE reservations SET state = $30, settled_micropoints = $31, changed_at = $5
+                FROM locked WHERE tenant_id = $1 AND account_id = $2 AND reservation_id = $28
+            )"#,
+            id,
+            row.from,
+            stored.state,
+            stored.settled,
+        );
+        Ok(statement.fetch_one(connection).await?)
+    }
+
+    async fn move_alone(
+        &self,
+        connection: &mut PgConnection,
+        common: &Common<'_>,
+        row: &NewMovement,
+        key: &NewKey,
+    ) -> Result<i64, StoreError> {
+        let target = key.target.columns();
+        let statement = write_alone!(
+            self,
+            common,
+            "",
+            r#", movement AS (
+                INSERT INTO movements (tenant_id, account_id, reference, kind, amount_micropoints,
+                    reason, entry_seq, available_after_micropoints, debt_after_micropoints,
+                    recorded_at)
+                SELECT $1, $2, $25, $28, $29, $30, $31, $32, $33, $5 FROM locked
+            ), key AS (
+                INSERT INTO command_keys (tenant_id, account_id, command_key, command,
+                    request_hash, reference, recorded_at)
+                SELECT $1, $2, $34, $35, $36, $37, $5 FROM locked
+            )"#,
+            row.kind,
+            codec::micropoints(row.amount),
+            row.reason,
+            row.entry_seq,
+            codec::micropoints(row.available_after),
+            codec::micropoints(row.debt_after),
+            key.key.as_str(),
+            target.command,
+            key.request_hash.as_slice(),
+            target.reference,
+        );
+        Ok(statement.fetch_one(connection).await?)
+    }
+
+    async fn grant_alone(
+        &self,
+        connection: &mut PgConnection,
+        common: &Common<'_>,
+        row: &NewSponsorship,
+        NewGrant { request_hash, grant, .. }: &NewGrant,
+        key: Option<&NewKey>,
+    ) -> Result<i64, StoreError> {
+        let quote = &row.reservation.quote;
+        let statement = write_alone!(
+            self,
+            common,
+            "",
+            r#", reservation AS (
+                INSERT INTO reservations (tenant_id, account_id, reservation_id, kind, state,
+                    reserved_micropoints, opened_at, changed_at, app_id, chain_id, entry_point,
+                    sender, nonce, attempt, paymaster, micropoints_per_e18_wei, markup_bps,
+                    price_source, price_block, last_valid_until)
+                SELECT $1, $2, $24, 'sponsorship', 'open', $28, $5, $5, $29, $30, $31, $32, $33,
+                    $34, $35, $36, $37, $38, $39, $40 FROM locked
+            ), signed AS (
+                INSERT INTO grants (tenant_id, account_id, reservation_id, grant_no, request_hash,
+                    max_cost_wei, max_cost_micropoints, valid_until, digest, signature,
+                    paymaster_verification_gas_limit, paymaster_post_op_gas_limit, user_op_hash,
+                    delegate, recorded_at, app_id, form)
+                SELECT $1, $2, $24, $41, $42, $43, $44, $40, $45, $46, $47, $48, $49, $50, $5, $29,
+                    $51 FROM locked
+            ), key AS (
+                INSERT INTO command_keys (tenant_id, account_id, command_key, command,
+                    request_hash, reservation_id, grant_no, recorded_at)
+                SELECT $1, $2, $52, $53, $54, $24, $41, $5 FROM locked WHERE $52::text IS NOT NULL
+            )"#,
+            codec::micropoints(row.reservation.reserved),
+            row.app.0,
+            codec::chain_id(row.slot.chain_id)?,
+            row.slot.entry_point.as_slice(),
+            row.slot.sender.as_slice(),
+            codec::nonce_bytes(row.slot.nonce).to_vec(),
+            codec::signed32(row.reservation.attempt)?,
+            row.paymaster.as_slice(),
+            codec::signed(quote.micropoints_per_e18_wei)?,
+            codec::signed32(quote.markup.0)?,
+            quote.source,
+            codec::signed(quote.block_number)?,
+            codec::signed(grant.valid_until.0)?,
+            grant.grant_no,
+            request_hash.as_slice(),
+            codec::numeric(grant.max_cost.0)?,
+            codec::micropoints(grant.points),
+            grant.digest.as_slice(),
+            grant.signature.as_slice(),
+            codec::signed(grant.paymaster_gas.verification.0)?,
+            codec::signed(grant.paymaster_gas.post_op.0)?,
+            grant.user_op_hash.as_slice(),
+            grant.delegate.as_ref().map(|delegate| delegate.as_slice()),
+            form_name(grant.form),
+            key.map(|key| key.key.as_str()),
+            key.map(|key| key.target.columns().command),
+            key.map(|key| key.request_hash.to_vec()),
+        );
+        Ok(statement.fetch_one(connection).await?)
+    }
+}
