@@ -70,8 +70,11 @@ async fn a_signature_that_was_not_committed_is_reported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_settlement_that_outlives_its_block_is_reported() {
-    let keep =
-        "IF NOT NEW.canonical AND OLD.canonical THEN NEW.progress := 'undone'; END IF; RETURN NEW;";
+    let keep = "IF NOT NEW.canonical AND OLD.canonical THEN
+            NEW.progress := 'undone';
+            NEW.set_aside_reason := NULL;
+        END IF;
+        RETURN NEW;";
     let why = reported("chain_events", "UPDATE", keep).await;
     assert!(why.contains("nonce"), "{why}");
 }
