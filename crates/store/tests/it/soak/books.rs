@@ -72,8 +72,10 @@ pub(super) async fn check(world: &World, auditor: &mut PgConnection) -> Result<(
             .execute(&mut *auditor)
             .await
             .map_err(database)?;
+        // A process that was killed left its users' store behind.
+        let store = world.processes[0].store().await;
         for (user, story) in world.users.iter().zip(&stories) {
-            past_is_the_models(user, story).await?;
+            past_is_the_models(&store, user, story).await?;
         }
     }
     Ok(())
@@ -306,19 +308,16 @@ fn balances_after(line: &EntryLine) -> [u64; 4] {
 }
 
 /// A past balance is that after the last line by then, and periods that meet cover every line once.
-async fn past_is_the_models(user: &User, story: &Story) -> Result<(), String> {
+async fn past_is_the_models(store: &Store, user: &User, story: &Story) -> Result<(), String> {
     let failed = |error: store::StoreError| format!("the past could not be read: {error:?}");
-    let between = user.store.entries_between(user.tenant, user.account, (0, i64::MAX), u16::MAX);
+    let between = store.entries_between(user.tenant, user.account, (0, i64::MAX), u16::MAX);
     let lines = between.await.map_err(failed)?;
     let balances: Vec<[u64; 4]> =
         (0..=story.len()).map(|count| story.after(count).balances()).collect();
     for line in &lines {
         let last = lines.iter().rfind(|other| other.recorded_at <= line.recorded_at).unwrap();
-        let found = user
-            .store
-            .head_as_of(user.tenant, user.account, line.recorded_at)
-            .await
-            .map_err(failed)?;
+        let found =
+            store.head_as_of(user.tenant, user.account, line.recorded_at).await.map_err(failed)?;
         let AsOf::Closed(head) = found else { return Err("yesterday is not closed".to_owned()) };
         same("the balance as of a time", &(head.seq, head.balances), &(last.seq, last.balances))?;
         if !balances.contains(&balances_after(last)) {
@@ -329,7 +328,7 @@ async fn past_is_the_models(user: &User, story: &Story) -> Result<(), String> {
             [(0, line.recorded_at.0), (line.recorded_at.0, line.recorded_at.0 + 86_400_000_000 / 2)]
         {
             let period = Period { from: DbTime(from), until: DbTime(until) };
-            let span = user.store.span(user.tenant, user.account, period).await.map_err(failed)?;
+            let span = store.span(user.tenant, user.account, period).await.map_err(failed)?;
             let AsOf::Closed(span) = span else { return Err("yesterday is not closed".to_owned()) };
             covered.push((span.opening.seq, span.closing.seq));
         }
