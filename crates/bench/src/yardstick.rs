@@ -31,7 +31,8 @@ WITH moved AS (
             || '\x0000'                      -- no reference, no bucket
             || int8send((extract(epoch FROM greatest(recorded_at, now())) * 1000000)::bigint))
     WHERE tenant_id = $1 AND account_id = $2 AND available_micropoints >= $5
-    RETURNING *
+    RETURNING entry_seq, event_seq, recorded_at, entry_hash, available_micropoints,
+        reserved_micropoints, spent_micropoints, debt_micropoints
 ), reservation AS (
     INSERT INTO reservations (tenant_id, account_id, reservation_id, kind, state,
         reserved_micropoints, opened_at, changed_at, biz_id, requested_micropoints)
@@ -74,7 +75,8 @@ WITH settled AS (
             || int8send((extract(epoch FROM greatest(recorded_at, now())) * 1000000)::bigint))
     FROM settled
     WHERE tenant_id = $1 AND account_id = $2
-    RETURNING accounts.*, settled.reservation_id, settled.amount
+    RETURNING reservation_id, amount, entry_seq, event_seq, accounts.recorded_at, entry_hash,
+        available_micropoints, reserved_micropoints, spent_micropoints, debt_micropoints
 ), entry AS (
     INSERT INTO entries (tenant_id, account_id, seq, kind, from_column, to_column,
         amount_micropoints, available_after_micropoints, reserved_after_micropoints,
@@ -89,9 +91,12 @@ INSERT INTO outbox (tenant_id, account_id, event_seq, incarnation, kind, reserva
     entry_seq, recorded_at)
 SELECT $1, $2, event_seq, 1, 'tcc.settled', reservation_id, entry_seq, recorded_at FROM moved";
 
-/// A row in a table of three columns and one index: what a commit costs at least.
-pub(crate) const INSERT: &str =
-    "INSERT INTO bench_inserts (account_id, amount_micropoints) VALUES ($1, $2)";
+/// One event in a table like the outbox: what a commit of one row of the ledger costs. `$1` tenant, `$2` account, `$3`
+/// reservation, `$4` its number.
+pub(crate) const INSERT: &str = r"
+INSERT INTO bench_inserts (tenant_id, account_id, event_seq, incarnation, kind, reservation_id,
+    entry_seq, recorded_at)
+VALUES ($1, $2, $4, 1, 'tcc.reserved', $3, $4, now())";
 
 /// A client with a connection of its own.
 #[derive(Debug)]
@@ -152,9 +157,13 @@ impl Inserter {
 
 impl Client for Inserter {
     async fn operate(&mut self, account: u32, _biz_id: &BizId) -> Result<bool, Failure> {
+        let reservation = Uuid::now_v7();
+        let (_, random) = reservation.as_u64_pair();
         let written = sqlx::query(INSERT)
+            .bind(fixture::TENANT.0)
             .bind(fixture::account(account).0)
-            .bind(i64::try_from(AMOUNT.micropoints())?)
+            .bind(reservation)
+            .bind(i64::try_from(random >> 1)?)
             .execute(&mut self.0)
             .await?;
         Ok(written.rows_affected() == 1)

@@ -37,7 +37,7 @@ use crate::book::{Owner, Patience};
 use crate::command::Command;
 use held::Held;
 use job::{Job, Queued};
-use session::Session;
+use session::{Connections, Session};
 
 /// How many commands share a commit at most: what loads and saves within a few milliseconds.
 const BATCH: usize = 256;
@@ -59,7 +59,7 @@ pub(crate) struct Writer {
 struct Lane {
     session: Session,
     held: Held,
-    pool: PgPool,
+    connections: Connections,
     tasks: TaskTracker,
     patient: Arc<Semaphore>,
 }
@@ -74,13 +74,14 @@ impl Writer {
     pub(crate) fn start(pool: &PgPool, lanes: u32) -> Self {
         let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
         let patient = Arc::new(Semaphore::new(PATIENT.try_into().unwrap_or(1)));
+        let connections = Connections::new(pool.clone());
         let lanes = (0..lanes.max(1))
             .map(|_| {
                 let (queue, waiting) = mpsc::channel(QUEUE);
                 let lane = Lane {
-                    session: Session::new(pool.clone()),
+                    session: Session::new(connections.clone()),
                     held: Held::default(),
-                    pool: pool.clone(),
+                    connections: connections.clone(),
                     tasks: tasks.clone(),
                     patient: Arc::clone(&patient),
                 };
@@ -140,6 +141,9 @@ impl Lane {
                 .collect();
             if !jobs.is_empty() {
                 self.carry_out(jobs).await;
+                self.session.rest();
+                // Those who were answered come back first, so that they share the next commit.
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -160,7 +164,7 @@ impl Lane {
         for (owner, jobs) in by_owner {
             if self.held.wait(owner, jobs) {
                 let (held, patient) = (self.held.clone(), Arc::clone(&self.patient));
-                let session = Session::new(self.pool.clone());
+                let session = Session::new(self.connections.clone());
                 self.tasks.spawn(wait_for(owner, held, patient, session));
             }
         }
@@ -173,6 +177,6 @@ async fn wait_for(owner: Owner, held: Held, patient: Arc<Semaphore>, mut session
         let Ok(_turn) = patient.acquire().await else { return };
         let Some(jobs) = held.take(owner) else { return };
         session.settle(jobs, Patience::Wait).await;
-        session.give_back();
+        session.rest();
     }
 }

@@ -12,14 +12,14 @@
 
 use core::time::Duration;
 
+use domain::ReservationId;
 use domain::ids::BizId;
-use domain::{Points, ReservationId};
+use domain::ledger::journal::Entry;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::pages::{PageColumns, load_pages};
 use super::rows::ChangedTcc;
-use super::save::column;
 use super::{
     Book, Event, Needs, NewGrant, NewKey, NewMovement, NewSponsorship, NewTcc, Owner, Page, Tried,
 };
@@ -29,7 +29,7 @@ use crate::{StoreError, codec};
 /// How old a decision may be when it is written.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// What a lone command writes beside its account, its entries and its event.
+/// What a lone command writes beside its account, its entry and its event.
 enum Shape<'a> {
     OpenedTcc(&'a NewTcc),
     ChangedTcc(Uuid, &'a ChangedTcc),
@@ -37,27 +37,23 @@ enum Shape<'a> {
     Granted(&'a NewSponsorship, &'a NewGrant, Option<&'a NewKey>),
 }
 
-/// The part that all have in common: one page with one event and its entries.
+/// The part that all have in common: one page with one entry and one event.
 struct Common<'a> {
     owner: Owner,
     page: &'a Page,
+    entry: &'a Entry,
     event: &'a Event,
 }
 
-/// The statement, from its common part, a condition for the lock, the rows of one shape, and their values from `$28` on.
+/// Runs the statement: its common part, a condition for the lock, the rows of one shape, and their values from `$22` on.
 /// Answers how many accounts were changed: one or none.
 macro_rules! write_alone {
-    ($book:expr, $common:expr, $condition:literal, $rows:literal, $($value:expr),* $(,)?) => {{
-        let (book, Common { owner, page, event }): (&Book, &Common<'_>) = ($book, $common);
+    ($connection:expr, $common:expr, $condition:literal, $rows:literal, $($value:expr),* $(,)?) => {{
+        let Common { owner, page, entry, event }: &Common<'_> = $common;
         let fresh = i64::try_from(FRESH.as_micros()).unwrap_or_default();
         let deadline = domain::ledger::tcc::DbTime(page.now.0.saturating_add(fresh));
-        let entries = &book.entries;
-        let line = entries.first().map(|(_, entry)| &entry.line);
-        let points = |pick: fn(&domain::ledger::Balances) -> Points| {
-            column(entries, |(_, entry)| codec::micropoints(pick(&entry.balances)))
-        };
         let balances = page.balances();
-        sqlx::query_scalar!(
+        sqlx::query!(
             r#"WITH locked AS (
                 SELECT FROM accounts
                 WHERE tenant_id = $1 AND account_id = $2 AND entry_seq = $3 AND event_seq = $4
@@ -73,19 +69,13 @@ macro_rules! write_alone {
                     amount_micropoints, available_after_micropoints, reserved_after_micropoints,
                     spent_after_micropoints, debt_after_micropoints, reservation_id, reference,
                     incarnation, recorded_at, entry_hash)
-                SELECT $1, $2, n.seq, $23, n.from_column, n.to_column, n.amount, n.available,
-                    n.reserved, n.spent, n.debt, $24, $25, $26, $5, n.hash
-                FROM locked CROSS JOIN unnest($14::bigint[], $15::text[], $16::text[],
-                        $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[],
-                        $21::bigint[], $22::bytea[])
-                    AS n (seq, from_column, to_column, amount, available, reserved, spent, debt,
-                        hash)
-            ), event AS (
-                INSERT INTO outbox (tenant_id, account_id, event_seq, incarnation, kind,
-                    reservation_id, entry_seq, recorded_at)
-                SELECT $1, $2, $13, $26, $27, $24, $11, $5 FROM locked
+                SELECT $1, $2, $11, $14::text, $15::text, $16::text, $17, $7, $8, $9, $10, $18, $19,
+                    $20, $5, $12
+                FROM locked
             ) "# + $rows + r#"
-            SELECT count(*) AS "written!" FROM locked"#,
+            INSERT INTO outbox (tenant_id, account_id, event_seq, incarnation, kind,
+                reservation_id, entry_seq, recorded_at)
+            SELECT $1, $2, $13, $20, $21, $18, $11, $5 FROM locked"#,
             owner.tenant.0,
             owner.account.0,
             page.loaded.0,
@@ -99,22 +89,19 @@ macro_rules! write_alone {
             page.head.seq,
             page.head.hash.as_slice(),
             page.event_seq,
-            &column(entries, |(_, entry)| entry.seq),
-            &column(entries, |(_, entry)| entry.posting.from.as_str().to_owned()),
-            &column(entries, |(_, entry)| entry.posting.to.as_str().to_owned()),
-            &column(entries, |(_, entry)| codec::micropoints(entry.posting.amount)),
-            &points(|balances| balances.available),
-            &points(|balances| balances.reserved),
-            &points(|balances| balances.spent),
-            &points(|balances| balances.debt),
-            &column(entries, |(_, entry)| entry.hash.to_vec()),
-            line.map_or("", |line| line.kind.as_str()),
+            entry.line.kind.as_str(),
+            entry.posting.from.as_str(),
+            entry.posting.to.as_str(),
+            codec::micropoints(entry.posting.amount),
             event.reservation.map(|id| id.0),
-            line.and_then(|line| line.reference.as_deref()),
+            entry.line.reference.as_deref(),
             event.incarnation.0,
             event.kind,
             $($value),*
         )
+        .execute($connection)
+        .await?
+        .rows_affected()
     }};
 }
 
@@ -210,9 +197,11 @@ impl Book {
 
     fn common(&self) -> Option<Common<'_>> {
         let mut pages = self.pages.iter();
-        match (pages.next(), pages.next(), self.events.as_slice()) {
-            (Some((owner, page)), None, [event]) if page.lot_seq == 0 && self.purses.is_empty() => {
-                Some(Common { owner: *owner, page, event })
+        match (pages.next(), pages.next(), self.entries.as_slice(), self.events.as_slice()) {
+            (Some((owner, page)), None, [(_, entry)], [event])
+                if page.lot_seq == 0 && self.purses.is_empty() =>
+            {
+                Some(Common { owner: *owner, page, entry, event })
             }
             _ => None,
         }
@@ -248,17 +237,17 @@ impl Book {
         connection: &mut PgConnection,
         common: &Common<'_>,
         row: &NewTcc,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<u64, StoreError> {
         let stored = crate::tcc::Columns::of(&row.reservation)?;
-        let statement = write_alone!(
-            self,
+        Ok(write_alone!(
+            connection,
             common,
             "",
             r#", opened AS (
                 INSERT INTO reservations (tenant_id, account_id, reservation_id, kind, state,
                     reserved_micropoints, opened_at, changed_at, biz_id, requested_micropoints,
                     expires_at, settled_micropoints, rejected_available_micropoints)
-                SELECT $1, $2, $24, 'tcc', $28, $29, $5, $5, $30, $31, $32, $33, $34 FROM locked
+                SELECT $1, $2, $18, 'tcc', $22::text, $23, $5, $5, $24, $25, $26, $27, $28 FROM locked
             )"#,
             stored.state,
             stored.reserved(),
@@ -267,8 +256,7 @@ impl Book {
             stored.expires_at,
             stored.settled,
             stored.rejected_available,
-        );
-        Ok(statement.fetch_one(connection).await?)
+        ))
     }
 
     async fn change_tcc(
@@ -277,23 +265,22 @@ impl Book {
         common: &Common<'_>,
         id: Uuid,
         row: &ChangedTcc,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<u64, StoreError> {
         let stored = crate::tcc::Columns::of(&row.reservation)?;
-        let statement = write_alone!(
-            self,
+        Ok(write_alone!(
+            connection,
             common,
             r#"AND EXISTS (SELECT FROM reservations WHERE tenant_id = $1 AND account_id = $2
-                AND reservation_id = $28 AND state = $29)"#,
+                AND reservation_id = $22 AND state = $23)"#,
             r#", changed AS (
-                UPDATE reservations SET state = $30, settled_micropoints = $31, changed_at = $5
-                FROM locked WHERE tenant_id = $1 AND account_id = $2 AND reservation_id = $28
+                UPDATE reservations SET state = $24::text, settled_micropoints = $25, changed_at = $5
+                FROM locked WHERE tenant_id = $1 AND account_id = $2 AND reservation_id = $22
             )"#,
             id,
             row.from,
             stored.state,
             stored.settled,
-        );
-        Ok(statement.fetch_one(connection).await?)
+        ))
     }
 
     async fn move_alone(
@@ -302,21 +289,21 @@ impl Book {
         common: &Common<'_>,
         row: &NewMovement,
         key: &NewKey,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<u64, StoreError> {
         let target = key.target.columns();
-        let statement = write_alone!(
-            self,
+        Ok(write_alone!(
+            connection,
             common,
             "",
             r#", movement AS (
                 INSERT INTO movements (tenant_id, account_id, reference, kind, amount_micropoints,
                     reason, entry_seq, available_after_micropoints, debt_after_micropoints,
                     recorded_at)
-                SELECT $1, $2, $25, $28, $29, $30, $31, $32, $33, $5 FROM locked
+                SELECT $1, $2, $19, $22, $23, $24, $25, $26, $27, $5 FROM locked
             ), key AS (
                 INSERT INTO command_keys (tenant_id, account_id, command_key, command,
                     request_hash, reference, recorded_at)
-                SELECT $1, $2, $34, $35, $36, $37, $5 FROM locked
+                SELECT $1, $2, $28, $29, $30, $31, $5 FROM locked
             )"#,
             row.kind,
             codec::micropoints(row.amount),
@@ -328,8 +315,7 @@ impl Book {
             target.command,
             key.request_hash.as_slice(),
             target.reference,
-        );
-        Ok(statement.fetch_one(connection).await?)
+        ))
     }
 
     async fn grant_alone(
@@ -339,10 +325,10 @@ impl Book {
         row: &NewSponsorship,
         NewGrant { request_hash, grant, .. }: &NewGrant,
         key: Option<&NewKey>,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<u64, StoreError> {
         let quote = &row.reservation.quote;
-        let statement = write_alone!(
-            self,
+        Ok(write_alone!(
+            connection,
             common,
             "",
             r#", reservation AS (
@@ -350,19 +336,19 @@ impl Book {
                     reserved_micropoints, opened_at, changed_at, app_id, chain_id, entry_point,
                     sender, nonce, attempt, paymaster, micropoints_per_e18_wei, markup_bps,
                     price_source, price_block, last_valid_until)
-                SELECT $1, $2, $24, 'sponsorship', 'open', $28, $5, $5, $29, $30, $31, $32, $33,
-                    $34, $35, $36, $37, $38, $39, $40 FROM locked
+                SELECT $1, $2, $18, 'sponsorship', 'open', $22, $5, $5, $23, $24, $25, $26, $27,
+                    $28, $29, $30, $31, $32, $33, $34 FROM locked
             ), signed AS (
                 INSERT INTO grants (tenant_id, account_id, reservation_id, grant_no, request_hash,
                     max_cost_wei, max_cost_micropoints, valid_until, digest, signature,
                     paymaster_verification_gas_limit, paymaster_post_op_gas_limit, user_op_hash,
                     delegate, recorded_at, app_id, form)
-                SELECT $1, $2, $24, $41, $42, $43, $44, $40, $45, $46, $47, $48, $49, $50, $5, $29,
-                    $51 FROM locked
+                SELECT $1, $2, $18, $35, $36, $37, $38, $34, $39, $40, $41, $42, $43, $44, $5, $23,
+                    $45 FROM locked
             ), key AS (
                 INSERT INTO command_keys (tenant_id, account_id, command_key, command,
                     request_hash, reservation_id, grant_no, recorded_at)
-                SELECT $1, $2, $52, $53, $54, $24, $41, $5 FROM locked WHERE $52::text IS NOT NULL
+                SELECT $1, $2, $46, $47, $48, $18, $35, $5 FROM locked WHERE $46::text IS NOT NULL
             )"#,
             codec::micropoints(row.reservation.reserved),
             row.app.0,
@@ -391,7 +377,6 @@ impl Book {
             key.map(|key| key.key.as_str()),
             key.map(|key| key.target.columns().command),
             key.map(|key| key.request_hash.to_vec()),
-        );
-        Ok(statement.fetch_one(connection).await?)
+        ))
     }
 }

@@ -1,6 +1,7 @@
-//! Commits, on a connection that is kept from one to the next.
+//! Commits, on connections that are kept from one to the next.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
@@ -10,28 +11,68 @@ use crate::StoreError;
 use crate::book::{Book, Needs, Owner, Patience};
 use crate::transaction::{ATTEMPTS, FIRST_PAUSE};
 
-/// Taken from the pool when it is first used; given back after a failure, which may have been its own.
+/// The connections of all lanes that nobody uses at the moment, the last used first: while there is little to do, it is
+/// done on one connection, whose server process has all it needs at hand. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Connections {
+    pool: PgPool,
+    idle: Arc<Mutex<Vec<PoolConnection<Postgres>>>>,
+}
+
+impl Connections {
+    pub(super) fn new(pool: PgPool) -> Self {
+        Self { pool, idle: Arc::default() }
+    }
+
+    async fn take(&self) -> Result<PoolConnection<Postgres>, StoreError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match idle {
+            Some(connection) => Ok(connection),
+            None => Ok(self.pool.acquire().await?),
+        }
+    }
+
+    fn keep(&self, connection: PoolConnection<Postgres>) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+    }
+
+    /// Gives all back to the pool, which looks at each before it lends it again.
+    fn give_back(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// A connection as long as there is something to do with it. After a failure, which may have been its own, it goes back to
+/// the pool, and the idle ones with it, because what ended one may have ended all.
 #[derive(Debug)]
 pub(super) struct Session {
-    pool: PgPool,
+    connections: Connections,
     connection: Option<PoolConnection<Postgres>>,
 }
 
 impl Session {
-    pub(super) const fn new(pool: PgPool) -> Self {
-        Self { pool, connection: None }
+    pub(super) const fn new(connections: Connections) -> Self {
+        Self { connections, connection: None }
     }
 
     async fn connection(&mut self) -> Result<&mut PgConnection, StoreError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.pool.acquire().await?,
+            None => self.connections.take().await?,
         };
         Ok(self.connection.insert(connection))
     }
 
-    pub(super) fn give_back(&mut self) {
+    /// Leaves the connection to whoever commits next.
+    pub(super) fn rest(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.connections.keep(connection);
+        }
+    }
+
+    fn give_back(&mut self) {
         self.connection = None;
+        self.connections.give_back();
     }
 
     /// Commits a lone command without a lock. Answers `false` when that cannot be, or is not known to have been: the locked

@@ -32,7 +32,7 @@ pub(crate) async fn violations(connection: &mut PgConnection) -> Vec<String> {
 }
 
 /// Each statement answers the rows that break its rule.
-const RULES: [(&str, &str); 12] = [
+const RULES: [(&str, &str); 13] = [
     (
         "a balance equals the sum of its entries",
         "SELECT a.account_id::text || ' ' || c.name FROM accounts a
@@ -74,6 +74,10 @@ const RULES: [(&str, &str); 12] = [
         SELECT account_id::text || ' entry ' || seq FROM entries
         WHERE least(available_after_micropoints, reserved_after_micropoints,
             spent_after_micropoints, debt_after_micropoints) < 0",
+    ),
+    (
+        "a reservation has the shape of its kind and state",
+        "SELECT reservation_id::text FROM misshapen_reservations",
     ),
     (
         "a slot has one attempt after another",
@@ -335,8 +339,17 @@ async fn each_rule_of_the_books_sees_the_row_that_breaks_it() {
         ("spent equals", "UPDATE reservations SET settled_micropoints = 21 WHERE biz_id = 'spent'"),
         (
             "nothing is negative",
-            "ALTER TABLE accounts DROP CONSTRAINT accounts_debt_not_negative;
+            "ALTER TABLE accounts DROP CONSTRAINT accounts_not_negative;
             UPDATE accounts SET debt_micropoints = -1",
+        ),
+        ("a reservation has", "UPDATE reservations SET price_block = NULL WHERE nonce IS NOT NULL"),
+        (
+            "a reservation has",
+            "UPDATE reservations SET settled_block_hash = '' WHERE settled_block_hash IS NOT NULL",
+        ),
+        (
+            "a reservation has",
+            "UPDATE reservations SET requested_micropoints = NULL WHERE biz_id = 'kept'",
         ),
         ("a slot has one", "UPDATE reservations SET attempt = 2 WHERE nonce IS NOT NULL"),
         ("its dearest grant", "DELETE FROM grants WHERE grant_no = 2"),

@@ -121,19 +121,19 @@ const TAMPERINGS: &[Tampering] = &[
     line(
         2,
         "kind",
-        "ALTER TABLE entries DROP CONSTRAINT entries_kind;
+        "ALTER DOMAIN entry_kind DROP CONSTRAINT entry_kind_known;
             UPDATE entries SET kind = 'gift' WHERE OF ANN AND seq = 2",
     ),
     line(
         2,
         "amount",
-        "ALTER TABLE entries DROP CONSTRAINT entries_amount_positive;
+        "ALTER TABLE entries DROP CONSTRAINT entries_shape;
             UPDATE entries SET amount_micropoints = -50 WHERE OF ANN AND seq = 2",
     ),
     line(
         2,
         "to_column",
-        "ALTER TABLE entries DROP CONSTRAINT entries_to_column;
+        "ALTER DOMAIN ledger_column DROP CONSTRAINT ledger_column_known;
             UPDATE entries SET to_column = 'mine' WHERE OF ANN AND seq = 2",
     ),
     account("entry_seq", "UPDATE accounts SET entry_seq = entry_seq + 1 WHERE OF ANN"),
@@ -147,7 +147,7 @@ const TAMPERINGS: &[Tampering] = &[
     account("reserved", "UPDATE accounts SET reserved_micropoints = 0 WHERE OF ANN"),
     account(
         "debt",
-        "ALTER TABLE accounts DROP CONSTRAINT accounts_debt_not_negative;
+        "ALTER TABLE accounts DROP CONSTRAINT accounts_not_negative;
             UPDATE accounts SET debt_micropoints = -1 WHERE OF ANN",
     ),
     reservation(
