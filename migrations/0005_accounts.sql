@@ -4,13 +4,18 @@
 --
 -- Invariant: user columns are never negative, by CHECK (promise 5). A CHECK that fires is a defect of
 -- Stipend, never an answer to a request.
+--
+-- What a value may be is said by domains on the tables that every command writes, and by few CHECKs of a table:
+-- PostgreSQL reads those anew for each statement, but a domain's once per connection.
+CREATE DOMAIN micropoints AS bigint CONSTRAINT micropoints_not_negative CHECK (VALUE >= 0);
+
 CREATE TABLE accounts (
     tenant_id uuid NOT NULL,
     account_id uuid NOT NULL,
-    available_micropoints bigint NOT NULL DEFAULT 0,
-    reserved_micropoints bigint NOT NULL DEFAULT 0,
-    spent_micropoints bigint NOT NULL DEFAULT 0,
-    debt_micropoints bigint NOT NULL DEFAULT 0,
+    available_micropoints micropoints NOT NULL DEFAULT 0,
+    reserved_micropoints micropoints NOT NULL DEFAULT 0,
+    spent_micropoints micropoints NOT NULL DEFAULT 0,
+    debt_micropoints micropoints NOT NULL DEFAULT 0,
     entry_seq bigint NOT NULL DEFAULT 0,
     -- Of the last entry; before the first, the genesis of the account's own chain.
     entry_hash bytea NOT NULL,
@@ -20,10 +25,7 @@ CREATE TABLE accounts (
     lot_seq integer NOT NULL DEFAULT 0,
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT accounts_pkey PRIMARY KEY (tenant_id, account_id),
-    CONSTRAINT accounts_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tenants,
-    CONSTRAINT accounts_not_negative CHECK (
-        least(available_micropoints, reserved_micropoints, spent_micropoints, debt_micropoints) >= 0
-    )
+    CONSTRAINT accounts_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tenants
 ) WITH (fillfactor = 50);
 
 -- The Web2 system's own name of an account: a directory, apart from the account so that a name can be

@@ -10,9 +10,6 @@
 -- compare-and-set on it. Verification and the hash chain show that it did.
 --
 -- Invariant: never updated, deleted or truncated: the runtime role may only add and read (promise 5).
---
--- What a value may be is said by domains where it can be, and by few CHECKs: PostgreSQL reads a CHECK anew
--- for each statement, but a domain's once per connection, and every command of its own pays for that.
 CREATE DOMAIN entry_kind AS text CONSTRAINT entry_kind_known CHECK (
     VALUE IN ('credit', 'debit', 'reserve', 'confirm', 'undo', 'finalise', 'release', 'expire')
 );
@@ -42,9 +39,7 @@ CREATE TABLE entries (
     bucket text,
     bucket_expires_at timestamptz,
     CONSTRAINT entries_pkey PRIMARY KEY (tenant_id, account_id, seq, recorded_at),
-    CONSTRAINT entries_shape CHECK (
-        amount_micropoints > 0 AND from_column <> to_column AND octet_length(entry_hash) = 32
-    )
+    CONSTRAINT entries_amount_positive CHECK (amount_micropoints > 0)
 ) PARTITION BY RANGE (recorded_at);
 
 GRANT SELECT, INSERT ON entries TO stipend_runtime;

@@ -6,7 +6,10 @@
 -- account's reserved column (promise 5); a slot has at most one attempt that is not released.
 -- No index names `state`, so that a transition stays a HOT update.
 -- What else a row must hold by its kind and state is said by `misshapen_reservations`, apart from the table: see
--- `entries` on what a CHECK costs each command.
+-- `accounts` on what a CHECK costs each command.
+CREATE DOMAIN reservation_kind AS text CONSTRAINT reservation_kind_known CHECK (
+    VALUE IN ('tcc', 'sponsorship')
+);
 CREATE DOMAIN reservation_state AS text CONSTRAINT reservation_state_known CHECK (
     VALUE IN ('open', 'settled_provisional', 'settled_final', 'released', 'rejected')
 );
@@ -15,9 +18,9 @@ CREATE TABLE reservations (
     tenant_id uuid NOT NULL,
     account_id uuid NOT NULL,
     reservation_id uuid NOT NULL,
-    kind text NOT NULL,
+    kind reservation_kind NOT NULL,
     state reservation_state NOT NULL,
-    reserved_micropoints bigint NOT NULL,
+    reserved_micropoints micropoints NOT NULL,
     opened_at timestamptz NOT NULL,
     changed_at timestamptz NOT NULL,
     -- TCC: the terms are absent in a tombstone, whose try never came.
@@ -61,14 +64,6 @@ CREATE TABLE reservations (
     settled_user_op_hash bytea,
     settled_transaction_hash bytea,
     CONSTRAINT reservations_pkey PRIMARY KEY (tenant_id, account_id, reservation_id),
-    CONSTRAINT reservations_kind CHECK (
-        CASE kind
-            WHEN 'tcc' THEN biz_id IS NOT NULL AND chain_id IS NULL
-            WHEN 'sponsorship' THEN biz_id IS NULL AND chain_id IS NOT NULL
-            ELSE false
-        END
-    ),
-    CONSTRAINT reservations_reserved_not_negative CHECK (reserved_micropoints >= 0),
     CONSTRAINT reservations_swept_is_closed CHECK (NOT (expiry_swept OR window_swept) OR state <> 'open')
 ) WITH (fillfactor = 70);
 

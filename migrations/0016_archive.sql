@@ -80,12 +80,13 @@ CREATE VIEW every_reservation AS
 CREATE VIEW misshapen_reservations AS
     SELECT r.tenant_id, r.account_id, r.reservation_id FROM every_reservation r
     WHERE (CASE r.kind
-        WHEN 'tcc' THEN r.state <> 'settled_provisional'
+        WHEN 'tcc' THEN r.biz_id IS NOT NULL AND r.chain_id IS NULL
+            AND r.state <> 'settled_provisional'
             AND (r.state = 'released' OR r.requested_micropoints IS NOT NULL)
             AND (r.state <> 'settled_final' OR r.settled_micropoints IS NOT NULL)
             AND (r.state <> 'rejected' OR r.rejected_available_micropoints IS NOT NULL)
-        ELSE r.state <> 'rejected' AND r.expires_at IS NULL
-            AND num_nulls(r.app_id, r.price_source, r.price_block, r.last_valid_until) = 0
+        ELSE r.biz_id IS NULL AND r.expires_at IS NULL AND r.state <> 'rejected'
+            AND num_nulls(r.app_id, r.chain_id, r.price_source, r.price_block, r.last_valid_until) = 0
             AND octet_length(r.entry_point) = 20 AND octet_length(r.sender) = 20
             AND octet_length(r.nonce) = 32 AND octet_length(r.paymaster) = 20
             AND r.attempt >= 1 AND r.micropoints_per_e18_wei >= 1 AND r.markup_bps >= 0

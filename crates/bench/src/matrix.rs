@@ -95,7 +95,7 @@ impl Cell {
                     || (self.in_flight == 1 && self.accounts == Accounts::Uniform)
             }
             Engine::Yardstick => self.accounts == Accounts::Uniform,
-            Engine::Inserts => false,
+            Engine::Inserts => true,
         }
     }
 
@@ -182,7 +182,7 @@ mod tests {
         let measurements: usize = cells.iter().map(Cell::rounds).sum();
         let each = timing.warm_up + timing.measured + Duration::from_millis(1_500);
         let total = each * u32::try_from(measurements).unwrap();
-        assert!(total < Duration::from_secs(480), "{measurements} measurements, {total:?}");
+        assert!(total < Duration::from_secs(540), "{measurements} measurements, {total:?}");
     }
 
     #[test]

@@ -21,10 +21,9 @@ WITH moved AS (
         entry_seq = entry_seq + 1,
         event_seq = event_seq + 1,
         recorded_at = greatest(recorded_at, now()),
-        entry_hash = sha256(entry_hash || int4send(1) || int8send(entry_seq + 1)
-            || '\x0000000772657365727665'     -- reserve
-            || '\x00000009617661696c61626c65' -- available
-            || '\x000000087265736572766564'   -- reserved
+        entry_hash = sha256(entry_hash || '\x00000001' || int8send(entry_seq + 1)
+            -- reserve, available, reserved
+            || '\x000000077265736572766500000009617661696c61626c65000000087265736572766564'
             || int8send($5) || int8send(available_micropoints - $5)
             || int8send(reserved_micropoints + $5) || int8send(spent_micropoints)
             || int8send(debt_micropoints) || '\x01' || uuid_send($3)
@@ -50,12 +49,12 @@ INSERT INTO outbox (tenant_id, account_id, event_seq, incarnation, kind, reserva
     entry_seq, recorded_at)
 SELECT $1, $2, event_seq, 1, 'tcc.reserved', $3, entry_seq, recorded_at FROM moved";
 
-/// The confirm of all of it. `$1` tenant, `$2` account, `$3` biz id.
+/// The confirm of all of it. `$1` tenant, `$2` account, `$3` reservation: its caller knows it from the try.
 pub(crate) const CONFIRM: &str = r"
 WITH settled AS (
     UPDATE reservations SET state = 'settled_final', settled_micropoints = requested_micropoints,
         changed_at = greatest(changed_at, now())
-    WHERE tenant_id = $1 AND account_id = $2 AND biz_id = $3 AND state = 'open'
+    WHERE tenant_id = $1 AND account_id = $2 AND reservation_id = $3 AND state = 'open'
     RETURNING reservation_id, requested_micropoints AS amount
 ), moved AS (
     UPDATE accounts SET
@@ -64,10 +63,9 @@ WITH settled AS (
         entry_seq = entry_seq + 1,
         event_seq = event_seq + 1,
         recorded_at = greatest(recorded_at, now()),
-        entry_hash = sha256(entry_hash || int4send(1) || int8send(entry_seq + 1)
-            || '\x00000007636f6e6669726d'   -- confirm
-            || '\x000000087265736572766564' -- reserved
-            || '\x000000057370656e74'       -- spent
+        entry_hash = sha256(entry_hash || '\x00000001' || int8send(entry_seq + 1)
+            -- confirm, reserved, spent
+            || '\x00000007636f6e6669726d000000087265736572766564000000057370656e74'
             || int8send(amount) || int8send(available_micropoints)
             || int8send(reserved_micropoints - amount) || int8send(spent_micropoints + amount)
             || int8send(debt_micropoints) || '\x01' || uuid_send(reservation_id)
@@ -112,11 +110,16 @@ impl Plain {
         Ok(Self { connection: PgConnection::connect_with(&options).await?, path })
     }
 
-    async fn reserve(&mut self, account: u32, biz_id: &BizId) -> Result<bool, Failure> {
+    async fn reserve(
+        &mut self,
+        account: u32,
+        reservation: Uuid,
+        biz_id: &BizId,
+    ) -> Result<bool, Failure> {
         let written = sqlx::query(TRY)
             .bind(fixture::TENANT.0)
             .bind(fixture::account(account).0)
-            .bind(Uuid::now_v7())
+            .bind(reservation)
             .bind(biz_id.as_str())
             .bind(i64::try_from(AMOUNT.micropoints())?)
             .execute(&mut self.connection)
@@ -124,11 +127,11 @@ impl Plain {
         Ok(written.rows_affected() == 1)
     }
 
-    async fn confirm(&mut self, account: u32, biz_id: &BizId) -> Result<bool, Failure> {
+    async fn confirm(&mut self, account: u32, reservation: Uuid) -> Result<bool, Failure> {
         let written = sqlx::query(CONFIRM)
             .bind(fixture::TENANT.0)
             .bind(fixture::account(account).0)
-            .bind(biz_id.as_str())
+            .bind(reservation)
             .execute(&mut self.connection)
             .await?;
         Ok(written.rows_affected() == 1)
@@ -137,10 +140,11 @@ impl Plain {
 
 impl Client for Plain {
     async fn operate(&mut self, account: u32, biz_id: &BizId) -> Result<bool, Failure> {
-        let tried = self.reserve(account, biz_id).await?;
+        let reservation = Uuid::now_v7();
+        let tried = self.reserve(account, reservation, biz_id).await?;
         match self.path {
             Path::Reserve => Ok(tried),
-            Path::Pair => Ok(tried && self.confirm(account, biz_id).await?),
+            Path::Pair => Ok(tried && self.confirm(account, reservation).await?),
         }
     }
 }

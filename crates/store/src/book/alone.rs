@@ -45,10 +45,10 @@ struct Common<'a> {
     event: &'a Event,
 }
 
-/// Runs the statement: its common part, a condition for the lock, the rows of one shape, and their values from `$22` on.
-/// Answers how many accounts were changed: one or none.
+/// Runs the statement: its common part, the rows of one shape, which of its tables has a row when all is to be written, and
+/// the shape's values from `$22` on. Answers how many accounts were changed: one or none.
 macro_rules! write_alone {
-    ($connection:expr, $common:expr, $condition:literal, $rows:literal, $($value:expr),* $(,)?) => {{
+    ($connection:expr, $common:expr, $rows:literal, $gate:literal, $($value:expr),* $(,)?) => {{
         let Common { owner, page, entry, event }: &Common<'_> = $common;
         let fresh = i64::try_from(FRESH.as_micros()).unwrap_or_default();
         let deadline = domain::ledger::tcc::DbTime(page.now.0.saturating_add(fresh));
@@ -57,13 +57,14 @@ macro_rules! write_alone {
             r#"WITH locked AS (
                 SELECT FROM accounts
                 WHERE tenant_id = $1 AND account_id = $2 AND entry_seq = $3 AND event_seq = $4
-                    AND clock_timestamp() < $6 "# + $condition + r#"
+                    AND clock_timestamp() < $6
                 FOR NO KEY UPDATE SKIP LOCKED
-            ), account AS (
-                UPDATE accounts SET recorded_at = $5, available_micropoints = $7,
-                    reserved_micropoints = $8, spent_micropoints = $9, debt_micropoints = $10,
+            ), "# + $rows + r#", account AS (
+                UPDATE accounts SET recorded_at = $5, available_micropoints = $7::bigint,
+                    reserved_micropoints = $8::bigint, spent_micropoints = $9::bigint,
+                    debt_micropoints = $10::bigint,
                     entry_seq = $11, entry_hash = $12, event_seq = $13
-                FROM locked WHERE tenant_id = $1 AND account_id = $2
+                FROM "# + $gate + r#" WHERE tenant_id = $1 AND account_id = $2
             ), journal AS (
                 INSERT INTO entries (tenant_id, account_id, seq, kind, from_column, to_column,
                     amount_micropoints, available_after_micropoints, reserved_after_micropoints,
@@ -71,11 +72,11 @@ macro_rules! write_alone {
                     incarnation, recorded_at, entry_hash)
                 SELECT $1, $2, $11, $14::text, $15::text, $16::text, $17, $7, $8, $9, $10, $18, $19,
                     $20, $5, $12
-                FROM locked
-            ) "# + $rows + r#"
+                FROM "# + $gate + r#"
+            )
             INSERT INTO outbox (tenant_id, account_id, event_seq, incarnation, kind,
                 reservation_id, entry_seq, recorded_at)
-            SELECT $1, $2, $13, $20, $21, $18, $11, $5 FROM locked"#,
+            SELECT $1, $2, $13, $20, $21, $18, $11, $5 FROM "# + $gate,
             owner.tenant.0,
             owner.account.0,
             page.loaded.0,
@@ -242,13 +243,13 @@ impl Book {
         Ok(write_alone!(
             connection,
             common,
-            "",
-            r#", opened AS (
+            r#"opened AS (
                 INSERT INTO reservations (tenant_id, account_id, reservation_id, kind, state,
                     reserved_micropoints, opened_at, changed_at, biz_id, requested_micropoints,
                     expires_at, settled_micropoints, rejected_available_micropoints)
-                SELECT $1, $2, $18, 'tcc', $22::text, $23, $5, $5, $24, $25, $26, $27, $28 FROM locked
+                SELECT $1, $2, $18, 'tcc', $22::text, $23::bigint, $5, $5, $24, $25, $26, $27, $28 FROM locked
             )"#,
+            "locked",
             stored.state,
             stored.reserved(),
             row.biz_id.as_str(),
@@ -270,12 +271,13 @@ impl Book {
         Ok(write_alone!(
             connection,
             common,
-            r#"AND EXISTS (SELECT FROM reservations WHERE tenant_id = $1 AND account_id = $2
-                AND reservation_id = $22 AND state = $23)"#,
-            r#", changed AS (
+            r#"changed AS (
                 UPDATE reservations SET state = $24::text, settled_micropoints = $25, changed_at = $5
-                FROM locked WHERE tenant_id = $1 AND account_id = $2 AND reservation_id = $22
+                FROM locked
+                WHERE tenant_id = $1 AND account_id = $2 AND reservation_id = $22 AND state = $23
+                RETURNING true
             )"#,
+            "changed",
             id,
             row.from,
             stored.state,
@@ -294,8 +296,7 @@ impl Book {
         Ok(write_alone!(
             connection,
             common,
-            "",
-            r#", movement AS (
+            r#"movement AS (
                 INSERT INTO movements (tenant_id, account_id, reference, kind, amount_micropoints,
                     reason, entry_seq, available_after_micropoints, debt_after_micropoints,
                     recorded_at)
@@ -305,6 +306,7 @@ impl Book {
                     request_hash, reference, recorded_at)
                 SELECT $1, $2, $28, $29, $30, $31, $5 FROM locked
             )"#,
+            "locked",
             row.kind,
             codec::micropoints(row.amount),
             row.reason,
@@ -330,13 +332,12 @@ impl Book {
         Ok(write_alone!(
             connection,
             common,
-            "",
-            r#", reservation AS (
+            r#"reservation AS (
                 INSERT INTO reservations (tenant_id, account_id, reservation_id, kind, state,
                     reserved_micropoints, opened_at, changed_at, app_id, chain_id, entry_point,
                     sender, nonce, attempt, paymaster, micropoints_per_e18_wei, markup_bps,
                     price_source, price_block, last_valid_until)
-                SELECT $1, $2, $18, 'sponsorship', 'open', $22, $5, $5, $23, $24, $25, $26, $27,
+                SELECT $1, $2, $18, 'sponsorship', 'open', $22::bigint, $5, $5, $23, $24, $25, $26, $27,
                     $28, $29, $30, $31, $32, $33, $34 FROM locked
             ), signed AS (
                 INSERT INTO grants (tenant_id, account_id, reservation_id, grant_no, request_hash,
@@ -350,6 +351,7 @@ impl Book {
                     request_hash, reservation_id, grant_no, recorded_at)
                 SELECT $1, $2, $46, $47, $48, $18, $35, $5 FROM locked WHERE $46::text IS NOT NULL
             )"#,
+            "locked",
             codec::micropoints(row.reservation.reserved),
             row.app.0,
             codec::chain_id(row.slot.chain_id)?,

@@ -89,7 +89,7 @@ const RULES: [(&str, &str); 13] = [
     (
         "a reservation holds its dearest grant until its last one ends",
         "SELECT r.reservation_id::text FROM reservations r
-        WHERE r.kind = 'sponsorship' AND (r.reserved_micropoints, r.last_valid_until)
+        WHERE r.kind = 'sponsorship' AND (r.reserved_micropoints::bigint, r.last_valid_until)
             IS DISTINCT FROM (SELECT (max(g.max_cost_micropoints), max(g.valid_until))
                 FROM grants g WHERE (g.tenant_id, g.account_id, g.reservation_id)
                     = (r.tenant_id, r.account_id, r.reservation_id))",
@@ -339,7 +339,7 @@ async fn each_rule_of_the_books_sees_the_row_that_breaks_it() {
         ("spent equals", "UPDATE reservations SET settled_micropoints = 21 WHERE biz_id = 'spent'"),
         (
             "nothing is negative",
-            "ALTER TABLE accounts DROP CONSTRAINT accounts_not_negative;
+            "ALTER DOMAIN micropoints DROP CONSTRAINT micropoints_not_negative;
             UPDATE accounts SET debt_micropoints = -1",
         ),
         ("a reservation has", "UPDATE reservations SET price_block = NULL WHERE nonce IS NOT NULL"),

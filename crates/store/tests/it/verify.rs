@@ -127,7 +127,7 @@ const TAMPERINGS: &[Tampering] = &[
     line(
         2,
         "amount",
-        "ALTER TABLE entries DROP CONSTRAINT entries_shape;
+        "ALTER TABLE entries DROP CONSTRAINT entries_amount_positive;
             UPDATE entries SET amount_micropoints = -50 WHERE OF ANN AND seq = 2",
     ),
     line(
@@ -147,7 +147,7 @@ const TAMPERINGS: &[Tampering] = &[
     account("reserved", "UPDATE accounts SET reserved_micropoints = 0 WHERE OF ANN"),
     account(
         "debt",
-        "ALTER TABLE accounts DROP CONSTRAINT accounts_not_negative;
+        "ALTER DOMAIN micropoints DROP CONSTRAINT micropoints_not_negative;
             UPDATE accounts SET debt_micropoints = -1 WHERE OF ANN",
     ),
     reservation(
