@@ -146,6 +146,33 @@ async fn a_command_that_the_database_cannot_take_fails_alone() {
     company.finish().await;
 }
 
+/// Whether the last command was written by the statement of a lone one, and not by a batch, which ends with a COMMIT.
+const ALONE: &str = "SELECT count(*) FROM (SELECT query FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'stipend'
+            AND (query LIKE 'WITH locked%' OR query = 'COMMIT')
+        ORDER BY query_start DESC LIMIT 1) AS last
+    WHERE query LIKE 'WITH locked%'";
+
+#[tokio::test]
+async fn a_command_that_is_alone_is_one_statement_unless_it_writes_several_lines_or_none() {
+    let company = Company::new().await;
+    let ann = company.user("ann", 100).await;
+    assert_eq!(ann.tries("whole", 30).await, TccOutcome::Applied);
+    assert_eq!(company.count(ALONE).await, 1);
+    assert_eq!(ann.confirms("whole", 30).await, TccOutcome::Applied);
+    assert_eq!(company.count(ALONE).await, 1);
+    assert_eq!(ann.tries("part", 30).await, TccOutcome::Applied);
+    assert_eq!(ann.confirms("part", 10).await, TccOutcome::Applied);
+    assert_eq!(company.count(ALONE).await, 0, "the rest is a line of its own");
+    ann.credit(5, "gift").await;
+    assert_eq!(company.count(ALONE).await, 1);
+    ann.tries("dear", 1_000).await;
+    assert_eq!(company.count(ALONE).await, 0, "a refusal is remembered without a line");
+    ann.operation(1, 10).granted().await;
+    assert_eq!(company.count(ALONE).await, 1);
+    company.finish().await;
+}
+
 #[tokio::test]
 async fn a_full_queue_says_so_at_once_and_loses_nothing_that_it_took() {
     const COMMANDS: usize = 6_000;
