@@ -5,7 +5,7 @@
 -- Invariant: the sum of what open and provisionally settled reservations still hold equals the
 -- account's reserved column (promise 5); a slot has at most one attempt that is not released.
 -- No index names `state`, so that a transition stays a HOT update.
--- What else a row must hold by its kind and state is said by `misshapen_reservations`, apart from the table: see
+-- What else a row must hold by its kind and state is said by `every_reservation`, apart from the table: see
 -- `accounts` on what a CHECK costs each command.
 CREATE DOMAIN reservation_kind AS text CONSTRAINT reservation_kind_known CHECK (
     VALUE IN ('tcc', 'sponsorship')

@@ -62,24 +62,10 @@ GRANT SELECT, DELETE ON reservations, grants, reservation_legs TO stipend_mainte
 GRANT SELECT ON tenants, accounts, chain_events, checkpoints TO stipend_maintenance;
 
 -- What is in `reservations` and in the archive, as one: for look-ups and checks.
+-- `is_misshapen` says that a row lacks what its kind and state must hold: none does, unless Stipend has a defect.
+-- Who reads a reservation refuses such a row; verification names it; tests look here after everything they do.
 CREATE VIEW every_reservation AS
-    SELECT r.*, false AS is_archived FROM reservations r
-    UNION ALL
-    SELECT a.tenant_id, a.account_id, a.reservation_id, a.kind, a.state, a.reserved_micropoints, a.opened_at,
-        a.changed_at, a.biz_id, a.requested_micropoints, a.expires_at, a.settled_micropoints,
-        a.rejected_available_micropoints, a.expiry_swept, a.app_id, a.chain_id, a.entry_point, a.sender,
-        a.nonce, a.attempt, a.paymaster, a.closing, a.micropoints_per_e18_wei, a.markup_bps, a.price_source,
-        a.price_block, a.last_valid_until, a.window_swept, a.settled_block_number, a.settled_block_hash,
-        a.settled_block_timestamp, a.settled_log_index, a.settled_visit, a.settled_before,
-        a.from_reserved_micropoints, a.from_available_micropoints, a.from_debt_micropoints,
-        a.settled_gas_cost_wei, a.settled_success, a.settled_user_op_hash, a.settled_transaction_hash, true
-    FROM archived_reservations a;
-
--- Rows that lack what their kind and state must hold: none, unless Stipend has a defect. Who reads a reservation
--- refuses such a row; tests look here after everything they do.
-CREATE VIEW misshapen_reservations AS
-    SELECT r.tenant_id, r.account_id, r.reservation_id FROM every_reservation r
-    WHERE (CASE r.kind
+    SELECT r.*, (CASE r.kind
         WHEN 'tcc' THEN r.biz_id IS NOT NULL AND r.chain_id IS NULL
             AND r.state <> 'settled_provisional'
             AND (r.state = 'released' OR r.requested_micropoints IS NOT NULL)
@@ -101,7 +87,20 @@ CREATE VIEW misshapen_reservations AS
                         r.from_debt_micropoints, r.settled_gas_cost_wei) >= 0
                     AND num_nulls(r.from_reserved_micropoints, r.from_available_micropoints,
                         r.from_debt_micropoints, r.settled_gas_cost_wei) = 0))
-    END) IS NOT TRUE;
+    END) IS NOT TRUE AS is_misshapen
+    FROM (
+        SELECT r.*, false AS is_archived FROM reservations r
+        UNION ALL
+        SELECT a.tenant_id, a.account_id, a.reservation_id, a.kind, a.state, a.reserved_micropoints, a.opened_at,
+            a.changed_at, a.biz_id, a.requested_micropoints, a.expires_at, a.settled_micropoints,
+            a.rejected_available_micropoints, a.expiry_swept, a.app_id, a.chain_id, a.entry_point, a.sender,
+            a.nonce, a.attempt, a.paymaster, a.closing, a.micropoints_per_e18_wei, a.markup_bps, a.price_source,
+            a.price_block, a.last_valid_until, a.window_swept, a.settled_block_number, a.settled_block_hash,
+            a.settled_block_timestamp, a.settled_log_index, a.settled_visit, a.settled_before,
+            a.from_reserved_micropoints, a.from_available_micropoints, a.from_debt_micropoints,
+            a.settled_gas_cost_wei, a.settled_success, a.settled_user_op_hash, a.settled_transaction_hash, true
+        FROM archived_reservations a
+    ) r;
 
 CREATE VIEW every_leg AS
     SELECT l.* FROM reservation_legs l

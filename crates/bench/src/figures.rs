@@ -48,10 +48,12 @@ pub(crate) struct Figures {
     pub(crate) disk_bytes: u64,
     /// How many operations the figures are of.
     pub(crate) operations: u64,
+    /// How many were answered otherwise: refused, or unknown. They count nowhere else.
+    pub(crate) not_applied: u64,
 }
 
 impl Figures {
-    /// The median of each figure by itself.
+    /// The median of each figure by itself; of counts the sum.
     pub(crate) fn median(rounds: &[Self]) -> Self {
         let median = |pick: fn(&Self) -> u64| {
             let mut values: Vec<u64> = rounds.iter().map(pick).collect();
@@ -66,6 +68,7 @@ impl Figures {
             wal_bytes: median(|round| round.wal_bytes),
             disk_bytes: median(|round| round.disk_bytes),
             operations: rounds.iter().map(|round| round.operations).sum(),
+            not_applied: rounds.iter().map(|round| round.not_applied).sum(),
         }
     }
 }

@@ -50,15 +50,13 @@ pub(crate) struct Load {
     pub(crate) figures: Figures,
     /// Every operation that was newly applied, also those before and after the measured time.
     pub(crate) accepted: Vec<Accepted>,
-    /// Operations whose answer was another: refused, or unknown. They count nowhere.
-    pub(crate) others: u64,
 }
 
 /// What one client found.
 #[derive(Debug, Default)]
 struct Found {
     accepted: Vec<Accepted>,
-    others: u64,
+    not_applied: u64,
     micros: Vec<u64>,
 }
 
@@ -98,7 +96,7 @@ pub(crate) async fn run<C: Client>(
         let worker = worker??;
         found.accepted.extend(worker.accepted);
         found.micros.extend(worker.micros);
-        found.others += worker.others;
+        found.not_applied += worker.not_applied;
     }
     found.micros.sort_unstable();
     let measured = u64::try_from(found.micros.len())?;
@@ -111,8 +109,9 @@ pub(crate) async fn run<C: Client>(
         wal_bytes: spent.each(spent.sample.wal_bytes),
         disk_bytes: spent.each(spent.sample.disk_bytes),
         operations: measured,
+        not_applied: found.not_applied,
     };
-    Ok(Load { figures, accepted: found.accepted, others: found.others })
+    Ok(Load { figures, accepted: found.accepted })
 }
 
 /// What the server had spent when so many operations were done.
@@ -164,7 +163,7 @@ async fn work<C: Client>(
         let micros = figures::micros(start.elapsed());
         progress.done.fetch_add(1, Ordering::Relaxed);
         if !applied {
-            found.others += 1;
+            found.not_applied += 1;
             continue;
         }
         found.accepted.push(Accepted { account, biz_id });

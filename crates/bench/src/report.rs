@@ -44,6 +44,7 @@ struct JsonRow {
     postgres_cpu_micros: Thousandths,
     wal_bytes: u64,
     disk_bytes: u64,
+    not_applied: u64,
 }
 
 /// A bar: what must not be missed.
@@ -96,6 +97,7 @@ impl Report {
             postgres_cpu_micros: Thousandths(figures.cpu_nanos),
             wal_bytes: figures.wal_bytes,
             disk_bytes: figures.disk_bytes,
+            not_applied: figures.not_applied,
         }
     }
 
@@ -164,7 +166,7 @@ impl Report {
         Path::ALL.map(share).into()
     }
 
-    /// What the issue asks for, in its order.
+    /// How each load compares with its yardstick, or with its like.
     pub(crate) fn bars(&self) -> Vec<Bar> {
         let mut bars = Vec::new();
         for path in Path::ALL {
@@ -182,6 +184,8 @@ impl Report {
         let writer = uniform(Engine::Writer, path, delayed, Tables::Empty);
         let hot = Cell { accounts: Accounts::Hot, ..writer };
         let lone = Cell { in_flight: 1, ..writer };
+        let not_applied = |cell| self.find(cell).map_or(0, |figures| figures.not_applied);
+        let not_applied: u64 = [writer, hot, lone].map(not_applied).into_iter().sum();
         let mut bars = vec![
             Bar {
                 what: name("256 in flight to the yardstick"),
@@ -202,6 +206,12 @@ impl Report {
                     p50(Cell { engine: Engine::Yardstick, ..lone }),
                 ),
                 wanted: Thousandths(1_500),
+                is_ceiling: true,
+            },
+            Bar {
+                what: name("commands that were not applied"),
+                found: Thousandths::ratio(not_applied, 1),
+                wanted: Thousandths(0),
                 is_ceiling: true,
             },
         ];
@@ -239,7 +249,7 @@ pub(crate) fn print_bars(bars: &[Bar]) -> usize {
 }
 
 const HEADING: &str = "\
-path               accounts  table rows  added  in flight  per second   p50 ms    p99 ms   CPU µs   WAL B  disk B  ratio
+path               accounts  table rows  added  in flight  per second   p50 ms    p99 ms   CPU µs   WAL B  disk B  ratio  not applied
 ";
 
 fn print_row(row: &JsonRow) {
@@ -251,7 +261,7 @@ fn print_row(row: &JsonRow) {
     let (added, cpu) = (format!("{} ms", row.added_commit_ms), row.postgres_cpu_micros);
     println!(
         "{path:<18} {accounts:<8}  {table_rows:>10}  {added:>5}  {in_flight:>9}  {per_second:>10}  \
-         {p50_ms:>7}  {p99_ms:>8}  {cpu:>7}  {:>6}  {:>6}  {:>5}",
-        row.wal_bytes, row.disk_bytes, row.ratio
+         {p50_ms:>7}  {p99_ms:>8}  {cpu:>7}  {:>6}  {:>6}  {:>5}  {:>11}",
+        row.wal_bytes, row.disk_bytes, row.ratio, row.not_applied
     );
 }

@@ -116,7 +116,7 @@ impl Run {
         let load = load?;
         print_load(cell, &load);
         if cell.engine != Engine::Inserts {
-            let before = (load.others == 0).then_some(before);
+            let before = (load.figures.not_applied == 0).then_some(before);
             checks::look_up(&self.server, &database, cell.path, &load.accepted, before).await?;
         }
         if cell.tables == Tables::Empty {
@@ -200,7 +200,9 @@ fn print_load(cell: &Cell, load: &Load) {
         Accounts::Hot => "hot",
     };
     let (in_flight, rate) = (cell.in_flight, load.figures.per_second);
-    let others =
-        if load.others == 0 { String::new() } else { format!("  ({} not applied)", load.others) };
+    let others = match load.figures.not_applied {
+        0 => String::new(),
+        others => format!("  ({others} not applied)"),
+    };
     println!("  {path:<18} {accounts:<7} {latency} {in_flight:>5} in flight {rate:>7}/s{others}");
 }

@@ -60,6 +60,11 @@ impl StoreError {
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Contention(_) | Self::Busy)
     }
+
+    /// Whether one command of a batch may be the cause, so that the others may do without it.
+    pub(crate) const fn is_of_one_command(&self) -> bool {
+        !self.is_transient() && !matches!(self, Self::NoPartition(_))
+    }
 }
 
 impl StoreError {

@@ -7,8 +7,8 @@
 //! nothing has to be assumed about when a commit becomes visible: a try whose time is past already
 //! is found at the index's beginning whenever it appears.
 //!
-//! The note is the one write to a reservation without its account's lock. It touches closed TCC
-//! reservations only, which no command changes any more; a CHECK holds it to that.
+//! The note is written without the account's lock. It touches closed TCC reservations only, which no
+//! command changes any more; a CHECK holds it to that.
 
 use domain::ids::BizId;
 use domain::ledger::tcc::DbTime;

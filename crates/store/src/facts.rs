@@ -190,9 +190,8 @@ impl Store {
     }
 
     /// Notes of sponsorships that have closed, and whose last window a final block is past, that the
-    /// releaser need not look at them again; at most `limit`, and how many. This is the one write to a
-    /// sponsorship without its account's lock: none of its columns is read by a command, and a CHECK keeps
-    /// it from what is open.
+    /// releaser need not look at them again; at most `limit`, and how many. It is written without the
+    /// accounts' locks: no command reads what it changes, and a CHECK keeps it from what is open.
     ///
     /// # Errors
     /// When the database does not carry it out; they are found again.

@@ -109,6 +109,9 @@ pub const COMMAND_PLANS: [(&str, &str); 5] = [
 /// ends a longer one, from PostgreSQL 17 on. [`journal::CLOSES_AFTER`] rests on it.
 pub(crate) const TRANSACTION_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long closing waits for the database: longer than one attempt at a batch takes.
+const CLOSE_LIMIT: Duration = Duration::from_secs(20);
+
 /// The database, as the runtime role.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -177,11 +180,17 @@ impl Store {
     }
 
     /// Takes no more commands, waits for the answers of those that were taken, and closes all
-    /// connections.
+    /// connections. A database that has gone is not waited for: what it was told last is found by its
+    /// key.
     pub async fn close(&self) {
-        self.writer.close().await;
-        self.commands.close().await;
-        self.pool.close().await;
+        let closed = async {
+            self.writer.close().await;
+            self.commands.close().await;
+            self.pool.close().await;
+        };
+        if tokio::time::timeout(CLOSE_LIMIT, closed).await.is_err() {
+            tracing::warn!(limit = ?CLOSE_LIMIT, "the database did not answer while its connections were closed");
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Reservations by biz id, as look-ups show them. Reads of the primary, without a lock.
 
 use domain::ids::BizId;
-use domain::ledger::tcc::{DbTime, TccReservation, TccState, TccTerms};
+use domain::ledger::tcc::{DbTime, TccReservation};
 use domain::{AccountId, ReservationId, TenantId};
 
-use crate::reservations::{FINAL, OPEN, REJECTED, RELEASED};
+use crate::tcc::Columns;
 use crate::{Store, StoreError, codec};
 
 /// A TCC reservation with its times.
@@ -34,7 +34,7 @@ impl Store {
                 rejected_available_micropoints, opened_at AS "opened_at!",
                 changed_at AS "changed_at!"
             FROM every_reservation WHERE tenant_id = $1 AND account_id = $2 AND biz_id = $3
-            ORDER BY is_archived LIMIT 1"#,
+            ORDER BY is_archived, changed_at DESC LIMIT 1"#,
             tenant.0,
             account.0,
             biz_id.as_str(),
@@ -42,21 +42,15 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else { return Ok(None) };
-        let points = |column: Option<i64>| codec::points(codec::present(column)?);
-        let state = match row.state.as_str() {
-            OPEN => TccState::Open,
-            FINAL => TccState::Settled { amount: points(row.settled_micropoints)? },
-            RELEASED => TccState::Released,
-            REJECTED => {
-                TccState::Rejected { available: points(row.rejected_available_micropoints)? }
-            }
-            _ => return Err(StoreError::Corrupt("tcc state")),
+        let columns = Columns {
+            state: row.state,
+            requested: row.requested_micropoints,
+            expires_at: row.expires_at,
+            settled: row.settled_micropoints,
+            rejected_available: row.rejected_available_micropoints,
         };
-        let expires_at = row.expires_at.map(codec::db_time).transpose()?;
-        let amount = row.requested_micropoints.map(codec::points).transpose()?;
-        let terms = amount.map(|amount| TccTerms { amount, expires_at });
         Ok(Some(TccView {
-            reservation: TccReservation { terms, state },
+            reservation: columns.reservation()?,
             opened_at: codec::db_time(row.opened_at)?,
             changed_at: codec::db_time(row.changed_at)?,
         }))

@@ -3,7 +3,7 @@
 //! # What must agree
 //! Of each account: its lines are numbered without a gap, each line's balances follow from the line
 //! before and its own posting, times never fall, each hash is that of the line behind its predecessor;
-//! the account's row is its last line; each reservation holds and has spent what its entries say, and
+//! the account's row is its last line; each reservation has the shape of its kind and state, holds and has spent what its entries say, and
 //! together they hold what the account has reserved; each lot has what its entries say, and each leg. What a line says is never trusted: rows are read
 //! raw, so that one which breaks the rules of its type is named like any other.
 //!

@@ -12,8 +12,8 @@
 //! | a refusal, a repeat, a conflict | an outcome of its own command; its neighbours do not notice |
 //! | a command that is alone | decided without a lock, and written by one statement, or else as a batch of one |
 //! | an account that somebody else holds | left out of the batch; its commands wait for it apart, in their order |
-//! | a defect, such as a broken constraint | the batch is ended, and each of its commands decided alone |
-//! | a deadlock, or a lost connection | the batch is run again: a command that was committed is found by its key |
+//! | a defect, such as a broken constraint | the batch is ended, and each of its commands decided by itself |
+//! | a deadlock, a lost connection, or silence | the batch is run again: a command that was committed is found by its key |
 //! | a full queue | [`StoreError::Busy`], at once and with nothing done |
 //! | a caller that has gone | its command is not begun |
 //!
@@ -142,7 +142,7 @@ impl Lane {
             if !jobs.is_empty() {
                 self.carry_out(jobs).await;
                 self.session.rest();
-                // Those who were answered come back first, so that they share the next commit.
+                // Those who were answered have the chance to come back first, and to share the next commit.
                 tokio::task::yield_now().await;
             }
         }
@@ -176,7 +176,9 @@ async fn wait_for(owner: Owner, held: Held, patient: Arc<Semaphore>, mut session
     loop {
         let Ok(_turn) = patient.acquire().await else { return };
         let Some(jobs) = held.take(owner) else { return };
-        session.settle(jobs, Patience::Wait).await;
+        // An account that was made a moment ago may not be locked yet.
+        let again = session.settle(jobs, Patience::Wait).await;
+        held.wait(owner, again);
         session.rest();
     }
 }

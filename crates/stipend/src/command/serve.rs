@@ -1,11 +1,15 @@
 //! `stipend serve`.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::{command, wiring};
+
+/// How long workers may take to finish their steps. Every step may be taken twice, so that one that hangs is left.
+const WORKER_LIMIT: Duration = Duration::from_secs(30);
 
 /// The address is taken, or not this host's.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +34,15 @@ pub(crate) async fn run(config: &Config, with_worker: bool) -> Result<(), crate:
     axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned()).await?;
     stop.cancel();
     let worked = match worker {
-        Some(worker) => worker.await?,
-        None => Ok(()),
+        Some(worker) => tokio::time::timeout(WORKER_LIMIT, worker).await,
+        None => Ok(Ok(Ok(()))),
     };
     service.store().close().await;
-    Ok(worked?)
+    match worked {
+        Ok(worked) => Ok(worked??),
+        Err(_) => {
+            tracing::warn!(limit = ?WORKER_LIMIT, "a worker did not come to an end, and was left: its step is taken anew");
+            Ok(())
+        }
+    }
 }

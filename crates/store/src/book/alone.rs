@@ -6,6 +6,12 @@
 //! stand once the statement has locked the row, all that was read still stands. What changes without them, such as whether
 //! a block is on the chain, is read under the lock only: see [`Command::ALONE`](crate::command::Command::ALONE).
 //!
+//! | changes without a sequence | and is harmless, because |
+//! | --- | --- |
+//! | the key under which a command was repeated | the statement that uses it for another breaks its primary key |
+//! | reservations that move to the archive | they are closed; whoever asks for an old one looks in both, the archive last |
+//! | the incarnation | it is raised after a restore, before any process runs |
+//!
 //! The statement gives up rather than wait for a lock. It gives up too where the decision is no longer fresh, because an
 //! entry's time is told as past for ever [soon after](crate::journal::CLOSES_AFTER), and no limit on transactions ends a
 //! process that sleeps between two statements.

@@ -4,21 +4,25 @@
 use sqlx::PgConnection;
 
 use super::attempts::Slots;
-use super::load::{columns, owner};
-use super::{Book, Needs, Tried};
+use super::load::{TriedRow, columns, owner};
+use super::{Attempt, Book, Needs};
 use crate::{StoreError, codec};
-use domain::ReservationId;
-use domain::ids::BizId;
+use domain::ledger::sponsorship::SponsorshipState;
 
 impl Book {
-    /// Of the slots without an attempt, those that a final one closed. One probe of a narrow index; most slots are new.
+    /// Of the slots where nothing holds and nothing has landed, those that a final attempt closed. One probe of a narrow
+    /// index; most slots are new.
     pub(super) async fn load_closed_slots(
         &mut self,
         connection: &mut PgConnection,
         needs: &Needs,
     ) -> Result<(), StoreError> {
-        let unknown: Vec<_> =
-            needs.slots.iter().filter(|key| !self.attempts.contains_key(*key)).collect();
+        // The final attempt may have moved, and an earlier one not yet.
+        let is_released = |key| {
+            let attempt: Option<&Attempt> = self.attempts.get(key);
+            attempt.is_none_or(|attempt| attempt.reservation.state == SponsorshipState::Released)
+        };
+        let unknown: Vec<_> = needs.slots.iter().filter(|key| is_released(*key)).collect();
         if unknown.is_empty() {
             return Ok(());
         }
@@ -61,32 +65,22 @@ impl Book {
         let (tenants, accounts) = columns(unknown.iter().map(|(owner, _)| owner));
         let biz_ids: Vec<String> =
             unknown.iter().map(|(_, biz_id)| biz_id.as_str().to_owned()).collect();
-        let rows = sqlx::query!(
+        let rows = sqlx::query_as!(
+            TriedRow,
             r#"SELECT r.tenant_id, r.account_id, r.biz_id AS "biz_id!", r.reservation_id, r.state,
                 r.requested_micropoints, r.expires_at, r.settled_micropoints,
                 r.rejected_available_micropoints
             FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS n (tenant_id, account_id, biz_id)
             JOIN archived_reservations r ON r.tenant_id = n.tenant_id
-                AND r.account_id = n.account_id AND r.biz_id = n.biz_id"#,
+                AND r.account_id = n.account_id AND r.biz_id = n.biz_id
+            ORDER BY r.archived_at"#,
             &tenants,
             &accounts,
             &biz_ids,
         )
         .fetch_all(connection)
         .await?;
-        for row in rows {
-            let columns = crate::tcc::Columns {
-                state: row.state,
-                requested: row.requested_micropoints,
-                expires_at: row.expires_at,
-                settled: row.settled_micropoints,
-                rejected_available: row.rejected_available_micropoints,
-            };
-            let id = ReservationId(row.reservation_id);
-            let tried = Tried { id, reservation: columns.reservation()? };
-            let biz_id: BizId = row.biz_id.parse().map_err(|_| StoreError::Corrupt("biz id"))?;
-            self.tried.insert((owner(row.tenant_id, row.account_id), biz_id), tried);
-        }
-        Ok(())
+        // Where a biz id was used again, its last life counts.
+        self.insert_tried(rows)
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use domain::ids::{BizId, CommandKey, Reference};
 use domain::{AccountId, ChainId, ReservationId, TenantId};
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::lots::lot;
@@ -17,6 +18,19 @@ use crate::funds::{Direction, Movement};
 use crate::grants::load_grants;
 use crate::wallets::Wallet;
 use crate::{StoreError, codec};
+
+/// A TCC reservation as its table, or the archive, has it.
+pub(super) struct TriedRow {
+    pub(super) tenant_id: Uuid,
+    pub(super) account_id: Uuid,
+    pub(super) biz_id: String,
+    pub(super) reservation_id: Uuid,
+    pub(super) state: String,
+    pub(super) requested_micropoints: Option<i64>,
+    pub(super) expires_at: Option<OffsetDateTime>,
+    pub(super) settled_micropoints: Option<i64>,
+    pub(super) rejected_available_micropoints: Option<i64>,
+}
 
 /// Owners as two arrays.
 pub(super) fn columns<'a>(owners: impl Iterator<Item = &'a Owner>) -> (Vec<Uuid>, Vec<Uuid>) {
@@ -86,7 +100,8 @@ impl Book {
         let (tenants, accounts) = columns(needs.biz_ids.iter().map(|(owner, _)| owner));
         let biz_ids: Vec<String> =
             needs.biz_ids.iter().map(|(_, biz_id)| biz_id.as_str().to_owned()).collect();
-        let rows = sqlx::query!(
+        let rows = sqlx::query_as!(
+            TriedRow,
             r#"SELECT r.tenant_id, r.account_id, r.biz_id AS "biz_id!", r.reservation_id, r.state,
                 r.requested_micropoints, r.expires_at, r.settled_micropoints,
                 r.rejected_available_micropoints
@@ -101,6 +116,11 @@ impl Book {
         )
         .fetch_all(connection)
         .await?;
+        self.insert_tried(rows)
+    }
+
+    /// Of several with the same biz id the last counts.
+    pub(super) fn insert_tried(&mut self, rows: Vec<TriedRow>) -> Result<(), StoreError> {
         for row in rows {
             let columns = crate::tcc::Columns {
                 state: row.state,
@@ -109,10 +129,8 @@ impl Book {
                 settled: row.settled_micropoints,
                 rejected_available: row.rejected_available_micropoints,
             };
-            let tried = Tried {
-                id: ReservationId(row.reservation_id),
-                reservation: columns.reservation()?,
-            };
+            let id = ReservationId(row.reservation_id);
+            let tried = Tried { id, reservation: columns.reservation()? };
             let biz_id: BizId = row.biz_id.parse().map_err(|_| StoreError::Corrupt("biz id"))?;
             self.tried.insert((owner(row.tenant_id, row.account_id), biz_id), tried);
         }

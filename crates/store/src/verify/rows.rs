@@ -66,6 +66,8 @@ pub(super) struct ReservationRow {
     pub(super) account_id: Uuid,
     pub(super) reservation_id: Uuid,
     pub(super) state: String,
+    /// Whether it lacks what its kind and state must hold.
+    pub(super) is_misshapen: bool,
     /// Whether it was open when it was settled.
     pub(super) was_open: bool,
     pub(super) reserved: i64,
@@ -267,61 +269,21 @@ pub(super) async fn reservations(
     first: Uuid,
     limit: i64,
 ) -> Result<Vec<ReservationRow>, StoreError> {
-    let mut rows = online_reservations(connection, keys, first, limit).await?;
-    rows.extend(archived_reservations(connection, keys, first, limit).await?);
-    rows.sort_by_key(|row| (row.tenant_id, row.account_id, row.reservation_id));
-    if let ([_], Ok(limit)) = (keys.accounts.as_slice(), usize::try_from(limit)) {
-        rows.truncate(limit);
-    }
-    Ok(rows)
-}
-
-async fn online_reservations(
-    connection: &mut PgConnection,
-    keys: &Keys,
-    first: Uuid,
-    limit: i64,
-) -> Result<Vec<ReservationRow>, StoreError> {
     let rows = sqlx::query_as!(
         ReservationRow,
-        r#"SELECT r.tenant_id, r.account_id, r.reservation_id, r.state,
+        r#"SELECT r.tenant_id AS "tenant_id!", r.account_id AS "account_id!",
+            r.reservation_id AS "reservation_id!", r.state AS "state!",
+            r.is_misshapen AS "is_misshapen!",
             coalesce(r.settled_before = 'open', false) AS "was_open!",
-            r.reserved_micropoints AS "reserved!",
+            coalesce(r.reserved_micropoints, 0) AS "reserved!",
             coalesce(r.from_reserved_micropoints, 0) AS "from_reserved!",
             coalesce(r.settled_micropoints, r.from_reserved_micropoints
                 + r.from_available_micropoints + r.from_debt_micropoints, 0) AS "settled!"
         FROM unnest($1::uuid[], $2::uuid[]) AS k (tenant_id, account_id)
-        JOIN LATERAL (SELECT * FROM reservations
+        JOIN LATERAL (SELECT * FROM every_reservation
             WHERE tenant_id = k.tenant_id AND account_id = k.account_id AND reservation_id >= $3
-            ORDER BY reservation_id LIMIT $4) r ON true"#,
-        &keys.tenants,
-        &keys.accounts,
-        first,
-        limit,
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows)
-}
-
-async fn archived_reservations(
-    connection: &mut PgConnection,
-    keys: &Keys,
-    first: Uuid,
-    limit: i64,
-) -> Result<Vec<ReservationRow>, StoreError> {
-    let rows = sqlx::query_as!(
-        ReservationRow,
-        r#"SELECT r.tenant_id, r.account_id, r.reservation_id, r.state,
-            coalesce(r.settled_before = 'open', false) AS "was_open!",
-            r.reserved_micropoints AS "reserved!",
-            coalesce(r.from_reserved_micropoints, 0) AS "from_reserved!",
-            coalesce(r.settled_micropoints, r.from_reserved_micropoints
-                + r.from_available_micropoints + r.from_debt_micropoints, 0) AS "settled!"
-        FROM unnest($1::uuid[], $2::uuid[]) AS k (tenant_id, account_id)
-        JOIN LATERAL (SELECT * FROM archived_reservations
-            WHERE tenant_id = k.tenant_id AND account_id = k.account_id AND reservation_id >= $3
-            ORDER BY reservation_id LIMIT $4) r ON true"#,
+            ORDER BY reservation_id LIMIT $4) r ON true
+        ORDER BY r.tenant_id, r.account_id, r.reservation_id"#,
         &keys.tenants,
         &keys.accounts,
         first,

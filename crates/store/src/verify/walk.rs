@@ -221,6 +221,12 @@ impl Walk {
     /// A reservation, held against its entries. `since` is what entries after the walk's last have
     /// done, which the row knows of already.
     pub(super) fn reservation(&mut self, row: &ReservationRow, since: &Effects) -> Checked<()> {
+        if row.is_misshapen {
+            let expected = format!("what a row in state {} holds", row.state);
+            let differing = self.disagreement("shape", expected, "incomplete".to_owned());
+            let reservation = Some(ReservationId(row.reservation_id));
+            return Err(Box::new(Disagreement { reservation, ..*differing }));
+        }
         let later = since.get(&row.reservation_id).copied().unwrap_or_default();
         let found = Effect::told_by(row).less(later);
         self.rows.add(found);

@@ -39,11 +39,12 @@ impl Held {
         None
     }
 
-    /// Lets commands wait for an account. Whether they are the first, so that somebody must [take](Held::take) them.
+    /// Lets commands wait for an account, before those that do already. Whether they are the first, so that somebody must
+    /// [take](Held::take) them.
     pub(super) fn wait(&self, owner: Owner, jobs: Jobs) -> bool {
         match self.queues().entry(owner) {
             Entry::Occupied(mut queue) => {
-                queue.get_mut().extend(jobs);
+                queue.get_mut().splice(..0, jobs);
                 false
             }
             Entry::Vacant(place) => {
@@ -57,6 +58,7 @@ impl Held {
     pub(super) fn take(&self, owner: Owner) -> Option<Jobs> {
         let mut queues = self.queues();
         let queue = queues.get_mut(&owner)?;
+        queue.retain(|job| !job.is_abandoned());
         if queue.is_empty() {
             queues.remove(&owner);
             return None;

@@ -1,6 +1,8 @@
 //! Commits, on connections that are kept from one to the next.
 
+use core::time::Duration;
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::pool::PoolConnection;
@@ -10,6 +12,11 @@ use super::job::Job;
 use crate::StoreError;
 use crate::book::{Book, Needs, Owner, Patience};
 use crate::transaction::{ATTEMPTS, FIRST_PAUSE};
+use crate::{ACQUIRE_TIMEOUT, TRANSACTION_LIMIT};
+
+/// How long one attempt may take: a connection, and a transaction that the database would let go on. Behind that nobody
+/// knows whether the other end still lives, because a host that vanishes says nothing.
+const ANSWER_LIMIT: Duration = ACQUIRE_TIMEOUT.saturating_add(TRANSACTION_LIMIT);
 
 /// The connections of all lanes that nobody uses at the moment, the last used first: while there is little to do, it is
 /// done on one connection, whose server process has all it needs at hand. Cheap to clone.
@@ -36,14 +43,14 @@ impl Connections {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     }
 
-    /// Gives all back to the pool, which looks at each before it lends it again.
-    fn give_back(&self) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    /// Hangs up on all. They do not go back to the pool, which would wait for the answer of a host that is gone.
+    fn hang_up(&self) {
+        let idle = core::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        idle.into_iter().for_each(|connection| drop(connection.detach()));
     }
 }
 
-/// A connection as long as there is something to do with it. After a failure, which may have been its own, it goes back to
-/// the pool, and the idle ones with it, because what ended one may have ended all.
+/// A connection as long as there is something to do with it.
 #[derive(Debug)]
 pub(super) struct Session {
     connections: Connections,
@@ -70,18 +77,23 @@ impl Session {
         }
     }
 
-    fn give_back(&mut self) {
-        self.connection = None;
-        self.connections.give_back();
+    /// Parts with a connection that may be why an attempt failed. Where the database did not answer the idle ones go too,
+    /// because what ended one may have ended all.
+    fn part(&mut self, error: &StoreError) {
+        let connection = self.connection.take();
+        if matches!(error, StoreError::Unavailable(_)) {
+            drop(connection.map(PoolConnection::detach));
+            self.connections.hang_up();
+        }
     }
 
     /// Commits a lone command without a lock. Answers `false` when that cannot be, or is not known to have been: the locked
     /// way finds by its key what was committed.
     pub(super) async fn commit_alone(&mut self, job: &mut Box<dyn Job>) -> bool {
-        let outcome = self.try_commit_alone(job).await;
+        let outcome = within_limit(self.try_commit_alone(job)).await;
         if let Err(error) = &outcome {
             tracing::debug!(%error, "a lone command takes the locked way");
-            self.give_back();
+            self.part(error);
         }
         outcome.unwrap_or(false)
     }
@@ -104,10 +116,9 @@ impl Session {
     ) -> Vec<Box<dyn Job>> {
         let held = match self.commit(&mut jobs, patience).await {
             Ok(held) => held,
-            Err(defect) if jobs.len() > 1 && !defect.is_transient() => {
+            Err(defect) if jobs.len() > 1 && defect.is_of_one_command() => {
                 tracing::error!(%defect, commands = jobs.len(), "a batch is decided one by one");
-                self.settle_one_by_one(jobs).await;
-                return Vec::new();
+                return self.settle_one_by_one(jobs, patience).await;
             }
             Err(error) => {
                 jobs.into_iter().for_each(|job| job.answer(Err(error.share())));
@@ -120,14 +131,36 @@ impl Session {
         held
     }
 
-    async fn settle_one_by_one(&mut self, jobs: Vec<Box<dyn Job>>) {
+    /// The same, with a commit for each. Once the database is not available, the rest is told so without asking it again.
+    async fn settle_one_by_one(
+        &mut self,
+        jobs: Vec<Box<dyn Job>>,
+        patience: Patience,
+    ) -> Vec<Box<dyn Job>> {
+        let (mut held, mut left, mut failure) = (BTreeSet::new(), Vec::new(), None);
         for job in jobs {
-            let mut alone = vec![job];
-            let outcome = self.commit(&mut alone, Patience::Wait).await.map(drop);
-            if let Some(job) = alone.pop() {
-                job.answer(outcome);
+            if let Some(failure) = &failure {
+                job.answer(Err(StoreError::share(failure)));
+            } else if held.contains(&job.owner()) {
+                left.push(job);
+            } else if !job.is_abandoned() {
+                let mut alone = [job];
+                let outcome = self.commit(&mut alone, patience).await;
+                let [job] = alone;
+                match outcome {
+                    Ok(owners) if owners.contains(&job.owner()) => {
+                        held.insert(job.owner());
+                        left.push(job);
+                    }
+                    Ok(_) => job.answer(Ok(())),
+                    Err(error) => {
+                        failure = error.is_transient().then(|| error.share());
+                        job.answer(Err(error));
+                    }
+                }
             }
         }
+        left
     }
 
     /// Commits a batch, however often it takes to know that it is committed.
@@ -139,9 +172,9 @@ impl Session {
         let mut pause = FIRST_PAUSE;
         let mut attempt = 1;
         loop {
-            let outcome = self.try_commit(jobs, patience).await;
+            let outcome = within_limit(self.try_commit(jobs, patience)).await;
             let Err(error) = &outcome else { return outcome };
-            self.give_back();
+            self.part(error);
             if !error.is_transient() || attempt == ATTEMPTS {
                 return outcome;
             }
@@ -171,4 +204,12 @@ impl Session {
         transaction.commit().await?;
         Ok(held)
     }
+}
+
+async fn within_limit<T>(
+    attempt: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(ANSWER_LIMIT, attempt)
+        .await
+        .unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()).into()))
 }

@@ -77,7 +77,7 @@ const RULES: [(&str, &str); 13] = [
     ),
     (
         "a reservation has the shape of its kind and state",
-        "SELECT reservation_id::text FROM misshapen_reservations",
+        "SELECT reservation_id::text FROM every_reservation WHERE is_misshapen",
     ),
     (
         "a slot has one attempt after another",

@@ -22,12 +22,14 @@ mod races;
 mod releases;
 mod settlement;
 mod settlement_races;
+mod silence;
 mod soak;
 mod sponsorships;
 mod tcc;
 mod tcc_races;
 mod unknown_commit;
 mod verify;
+mod wire;
 mod writer;
 
 use builder::Company;

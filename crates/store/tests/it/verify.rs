@@ -182,6 +182,15 @@ const TAMPERINGS: &[Tampering] = &[
         "reserved by reservations",
         "DELETE FROM reservations WHERE OF ANN AND biz_id = 'kept'",
     ),
+    reservation(
+        "shape",
+        "UPDATE reservations SET requested_micropoints = NULL WHERE OF ANN AND biz_id = 'kept'",
+    ),
+    reservation(
+        "shape",
+        "UPDATE reservations SET settled_block_hash = NULL
+            WHERE OF ANN AND state = 'settled_provisional'",
+    ),
 ];
 
 #[tokio::test]

@@ -173,6 +173,30 @@ async fn a_command_that_is_alone_is_one_statement_unless_it_writes_several_lines
     company.finish().await;
 }
 
+/// What a repeat of the one grant under a key writes: nothing in the account's sequences.
+const USE_KEY: &str =
+    "BEGIN; INSERT INTO command_keys (tenant_id, account_id, command_key, command,
+        request_hash, reservation_id, grant_no, recorded_at)
+    SELECT tenant_id, account_id, 'key', 'sponsor', sha256('one'), reservation_id, grant_no, now()
+    FROM grants";
+
+#[tokio::test]
+async fn a_key_that_is_used_while_a_lone_command_is_decided_is_not_used_twice() {
+    let company = Company::new().await;
+    let ann = company.user("ann", 100).await;
+    ann.operation(1, 60).granted().await;
+    let mut neighbour = company.superuser().await;
+    sqlx::raw_sql(USE_KEY).execute(&mut neighbour).await.unwrap();
+    let waiting = company.blocked(1);
+    let operation = ann.operation(2, 10).keyed("key");
+    let sponsoring = tokio::spawn(async move { operation.sponsor().await });
+    waiting.await;
+    sqlx::raw_sql("COMMIT").execute(&mut neighbour).await.unwrap();
+    assert_eq!(sponsoring.await.unwrap(), GrantAnswer::KeyReused);
+    assert_eq!(ann.balances().await, [40, 60, 0, 0]);
+    company.finish().await;
+}
+
 #[tokio::test]
 async fn a_full_queue_says_so_at_once_and_loses_nothing_that_it_took() {
     const COMMANDS: usize = 6_000;

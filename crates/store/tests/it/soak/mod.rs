@@ -5,7 +5,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | [`script`] | what a sequence does, from its seed |
-//! | [`proxy`] · [`process`] | connections that are cut, callers that go away, processes that die |
+//! | [`process`] | connections that are cut, callers that go away, processes that die |
 //! | [`world`] · [`steps`] | the company, its chain, and each step carried out until it is answered |
 //! | [`model`] · [`request`] · [`answers`] | the list of what happened, and what it answers |
 //! | [`explain`] | whether the answers of concurrent callers can be explained by one such list |
@@ -26,7 +26,6 @@ mod explain;
 mod model;
 mod planted;
 mod process;
-mod proxy;
 mod request;
 mod run;
 mod script;

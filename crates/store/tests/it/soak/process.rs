@@ -1,7 +1,6 @@
 //! The processes that commands are sent to, and how a command's answer gets lost.
 
 use core::time::Duration;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -10,8 +9,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::RwLock;
 use tokio::time::timeout;
 
-use super::proxy::{At, Wire};
 use super::script::{Dice, Trouble};
+use crate::wire::{At, Wire};
 
 /// Connections of one process beside those of its commands.
 const CONNECTIONS: u32 = 4;
@@ -78,13 +77,8 @@ impl Process {
         Self::Steady(Store::connect_lazy(url, CONNECTIONS).unwrap())
     }
 
-    /// `url` names the server by address and port.
     pub(super) async fn wired(url: &str) -> Self {
-        let (before, rest) = url.split_once('@').unwrap();
-        let (server, database) = rest.split_once('/').unwrap();
-        let server: SocketAddr = server.parse().unwrap();
-        let (wire, address) = Wire::open(server).await;
-        let url = format!("{before}@{address}/{database}?sslmode=disable");
+        let (wire, url) = Wire::to(url).await;
         Self::Wired(Store::connect_lazy(&url, CONNECTIONS).unwrap(), wire)
     }
 

@@ -1,4 +1,4 @@
-//! A wire to PostgreSQL that can be cut between any two messages.
+//! A wire to PostgreSQL that can be cut between any two messages, or fall silent.
 //!
 //! It understands just enough of the protocol
 //! ([message formats](https://www.postgresql.org/docs/current/protocol-message-formats.html)) to count what the client
@@ -7,7 +7,7 @@
 
 use core::time::Duration;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
@@ -21,7 +21,7 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(1);
 
 /// Which message is cut at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum At {
+pub(crate) enum At {
     /// Of all messages.
     Message,
     /// Of the COMMITs alone.
@@ -39,17 +39,29 @@ struct Plan {
 
 /// A wire, and what was cut on it so far.
 #[derive(Debug, Default)]
-pub(super) struct Wire {
+pub(crate) struct Wire {
     plan: Mutex<Option<Plan>>,
+    /// Whether whoever says something on this wire is never answered, nor hung up on.
+    is_silent: AtomicBool,
+    /// Connections that met the silence.
+    stranded: AtomicU64,
     /// Commands that somebody waits for on this wire.
     waiting: AtomicI64,
     /// Cuts while somebody waited, before and behind a message, and behind a COMMIT.
-    pub(super) hits: [AtomicU64; 3],
+    pub(crate) hits: [AtomicU64; 3],
 }
 
 impl Wire {
+    /// A wire to the database at a URL that names its server by address and port, and the URL through the wire.
+    pub(crate) async fn to(url: &str) -> (Arc<Self>, String) {
+        let (before, rest) = url.split_once('@').unwrap();
+        let (server, database) = rest.split_once('/').unwrap();
+        let (wire, address) = Self::open(server.parse().unwrap()).await;
+        (wire, format!("{before}@{address}/{database}?sslmode=disable"))
+    }
+
     /// Listens on a port of its own; every connection goes on to the server.
-    pub(super) async fn open(server: SocketAddr) -> (Arc<Self>, SocketAddr) {
+    async fn open(server: SocketAddr) -> (Arc<Self>, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let wire = Arc::new(Self::default());
@@ -64,21 +76,32 @@ impl Wire {
     }
 
     /// Cuts once more, after so many.
-    pub(super) fn cut(&self, at: At, left: u64, is_behind: bool) {
+    pub(crate) fn cut(&self, at: At, left: u64, is_behind: bool) {
         *self.plan.lock().unwrap() = Some(Plan { at, left, is_behind });
     }
 
     /// Whether the last cut is still to come.
-    pub(super) fn is_armed(&self) -> bool {
+    pub(crate) fn is_armed(&self) -> bool {
         self.plan.lock().unwrap().is_some()
     }
 
     /// Cuts no more.
-    pub(super) fn mend(&self) {
+    pub(crate) fn mend(&self) {
         *self.plan.lock().unwrap() = None;
     }
 
-    pub(super) fn waits(&self, commands: i64) {
+    /// From now on, or not any more, a host that has vanished: a connection that says something then is stranded for
+    /// ever.
+    pub(crate) fn fall_silent(&self, is_silent: bool) {
+        self.is_silent.store(is_silent, Ordering::SeqCst);
+    }
+
+    /// How many connections are stranded.
+    pub(crate) fn stranded(&self) -> u64 {
+        self.stranded.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn waits(&self, commands: i64) {
         self.waiting.fetch_add(commands, Ordering::SeqCst);
     }
 
@@ -180,6 +203,10 @@ impl Wire {
             let read = client.read(&mut buffer[filled..]).await.ok()?;
             if read == 0 {
                 return None;
+            }
+            if self.is_silent.load(Ordering::SeqCst) {
+                self.stranded.fetch_add(1, Ordering::SeqCst);
+                core::future::pending::<()>().await;
             }
             filled += read;
         }
