@@ -17,6 +17,8 @@ CREATE DOMAIN ledger_column AS text CONSTRAINT ledger_column_known CHECK (
     VALUE IN ('available', 'reserved', 'spent', 'debt', 'issued', 'redeemed', 'expired', 'suspense', 'promo', 'house')
 );
 
+CREATE DOMAIN positive_micropoints AS bigint CONSTRAINT micropoints_positive CHECK (VALUE > 0);
+
 CREATE TABLE entries (
     tenant_id uuid NOT NULL,
     account_id uuid NOT NULL,
@@ -24,7 +26,7 @@ CREATE TABLE entries (
     kind entry_kind NOT NULL,
     from_column ledger_column NOT NULL,
     to_column ledger_column NOT NULL,
-    amount_micropoints bigint NOT NULL,
+    amount_micropoints positive_micropoints NOT NULL,
     available_after_micropoints bigint NOT NULL,
     reserved_after_micropoints bigint NOT NULL,
     spent_after_micropoints bigint NOT NULL,
@@ -38,8 +40,7 @@ CREATE TABLE entries (
     -- Which points, where they are not the default bucket's: see `buckets`.
     bucket text,
     bucket_expires_at timestamptz,
-    CONSTRAINT entries_pkey PRIMARY KEY (tenant_id, account_id, seq, recorded_at),
-    CONSTRAINT entries_amount_positive CHECK (amount_micropoints > 0)
+    CONSTRAINT entries_pkey PRIMARY KEY (tenant_id, account_id, seq, recorded_at)
 ) PARTITION BY RANGE (recorded_at);
 
 GRANT SELECT, INSERT ON entries TO stipend_runtime;

@@ -68,6 +68,10 @@ impl Copy {
         self.bigint(value.0 - EPOCH_MICROS)
     }
 
+    pub(crate) fn boolean(&mut self, value: bool) -> &mut Self {
+        self.value(&[u8::from(value)])
+    }
+
     pub(crate) fn null(&mut self) -> &mut Self {
         self.bytes.extend(NULL.to_be_bytes());
         self

@@ -68,7 +68,7 @@ pub(crate) async fn make_empty(server: &mut Server) -> Result<(), Failure> {
     let now = now(&mut connection).await?;
     let mut rows = Rows::new()?;
     for number in 0..ACCOUNTS {
-        let mut past = Past::new(&mut rows, account(number), now);
+        let mut past = Past::new(&mut rows, account(number), now, now)?;
         past.credit(FUNDS, "funds")?;
         past.finish()?;
     }
@@ -163,7 +163,7 @@ async fn is_of_use(server: &Server, reservations: u64) -> Result<bool, Failure> 
         return Ok(false);
     }
     let count: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM reservations").fetch_one(&mut filled).await?;
+        sqlx::query_scalar("SELECT count(*) FROM every_reservation").fetch_one(&mut filled).await?;
     filled.close().await?;
     Ok(u64::try_from(count)? * 100 <= reservations * (100 + GROWTH_PERCENT))
 }
@@ -217,7 +217,7 @@ async fn write_chunks(
 fn write_account(rows: &mut Rows, number: u32, cycles: u32, now: DbTime) -> Result<(), Failure> {
     let step = SPAN_MICROS / i64::from(cycles.max(1));
     let born = DbTime(now.0 - SPAN_MICROS + i64::from(number));
-    let mut past = Past::new(rows, account(number), born);
+    let mut past = Past::new(rows, account(number), born, now)?;
     for cycle in 0..cycles {
         let amount = if cycle == 0 { FUNDS } else { AMOUNT };
         past.credit(amount, &format!("credit-{cycle}"))?;

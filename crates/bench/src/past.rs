@@ -1,11 +1,13 @@
 //! An account's past, as rows: decided by the domain's own machines, so that every balance and every hash is as if the
-//! commands had been carried out.
+//! commands had been carried out; and kept where the maintenance worker would have it by now: what closed longer ago than
+//! biz ids are remembered is in the archive, and months have their partitions.
 
 use domain::ledger::journal::{self, Entry, EntryKind, Head, Incarnation, Line};
 use domain::ledger::tcc::{self, DbTime, TccCommand, TccReservation, TccTerms};
 use domain::ledger::{Posting, funds};
 use domain::{AccountId, Points, ReservationId};
 use sqlx::PgConnection;
+use store::tcc::BIZ_ID_RETENTION;
 use uuid::Uuid;
 
 use crate::Failure;
@@ -18,6 +20,7 @@ pub(crate) struct Rows {
     accounts: Copy,
     entries: Copy,
     reservations: Copy,
+    archived: Copy,
     movements: Copy,
 }
 
@@ -39,6 +42,11 @@ impl Rows {
                  reserved_micropoints, opened_at, changed_at, biz_id, requested_micropoints, \
                  settled_micropoints)",
             )?,
+            archived: Copy::into_table(
+                "archived_reservations (archived_at, tenant_id, account_id, reservation_id, kind, \
+                 state, reserved_micropoints, opened_at, changed_at, biz_id, \
+                 requested_micropoints, settled_micropoints, expiry_swept, closing, window_swept)",
+            )?,
             movements: Copy::into_table(
                 "movements (tenant_id, account_id, reference, kind, amount_micropoints, reason, \
                  entry_seq, available_after_micropoints, debt_after_micropoints, recorded_at)",
@@ -51,6 +59,7 @@ impl Rows {
         self.accounts.send(connection).await?;
         self.entries.send(connection).await?;
         self.reservations.send(connection).await?;
+        self.archived.send(connection).await?;
         self.movements.send(connection).await
     }
 }
@@ -63,12 +72,21 @@ pub(crate) struct Past<'a> {
     head: Head,
     events: i64,
     now: DbTime,
+    /// What closed before is in the archive.
+    archived_before: DbTime,
 }
 
 impl<'a> Past<'a> {
-    /// A new account, at a time.
-    pub(crate) fn new(rows: &'a mut Rows, account: AccountId, now: DbTime) -> Self {
-        Self { rows, account, head: Head::new(TENANT, account), events: 0, now }
+    /// A new account at a time in the past, as it is kept today.
+    pub(crate) fn new(
+        rows: &'a mut Rows,
+        account: AccountId,
+        born: DbTime,
+        today: DbTime,
+    ) -> Result<Self, Failure> {
+        let archived_before = DbTime(today.0 - i64::try_from(BIZ_ID_RETENTION.as_micros())?);
+        let head = Head::new(TENANT, account);
+        Ok(Self { rows, account, head, events: 0, now: born, archived_before })
     }
 
     /// Lets time go by.
@@ -110,10 +128,14 @@ impl<'a> Past<'a> {
         self.wait(1_000_000);
         let command = TccCommand::Confirm { amount: Some(spent) };
         self.command(id, Some(&open), &command, EntryKind::Confirm)?;
-        self.rows
-            .reservations
-            .row()
-            .uuid(TENANT.0)
+        let is_archived = self.now < self.archived_before;
+        let row = if is_archived {
+            let kept = DbTime(self.now.0 + i64::try_from(BIZ_ID_RETENTION.as_micros())?);
+            self.rows.archived.row().time(kept)
+        } else {
+            self.rows.reservations.row()
+        };
+        row.uuid(TENANT.0)
             .uuid(self.account.0)
             .uuid(id.0)
             .text("tcc")
@@ -124,6 +146,10 @@ impl<'a> Past<'a> {
             .text(biz_id)
             .bigint(micropoints(reserved)?)
             .bigint(micropoints(spent)?);
+        if is_archived {
+            // The archive's columns have no defaults.
+            row.boolean(false).boolean(false).boolean(false);
+        }
         Ok(())
     }
 
@@ -185,7 +211,7 @@ impl<'a> Past<'a> {
 
     /// Writes the account's own row.
     pub(crate) fn finish(self) -> Result<(), Failure> {
-        let Self { rows, account, head, events, now } = self;
+        let Self { rows, account, head, events, now, archived_before: _ } = self;
         let row = rows.accounts.row().uuid(TENANT.0).uuid(account.0);
         let balances = head.balances;
         for points in [balances.available, balances.reserved, balances.spent, balances.debt] {

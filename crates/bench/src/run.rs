@@ -62,15 +62,16 @@ impl Run {
 
     /// Measures every cell.
     pub(crate) async fn measure(&mut self) -> Result<Report, Failure> {
-        let mut measured = self.measure_on(Tables::Empty).await?;
         let reservations = self.wishes.reservations;
+        let mut tables = vec![Tables::Empty];
         if !self.wishes.quick {
             let entries = reservations * fixture::ENTRIES_EACH;
             println!("filling tables with {reservations} reservations, {entries} entries");
             fixture::make_filled(&mut self.server, reservations).await?;
             self.kept.push(FILLED.to_owned());
-            measured.extend(self.measure_on(Tables::Filled).await?);
+            tables.push(Tables::Filled);
         }
+        let measured = self.measure_on(&tables).await?;
         Ok(Report {
             measured,
             settings: self.settings.clone(),
@@ -79,7 +80,7 @@ impl Run {
         })
     }
 
-    async fn measure_on(&mut self, tables: Tables) -> Result<Vec<Measured>, Failure> {
+    async fn measure_on(&mut self, tables: &[Tables]) -> Result<Vec<Measured>, Failure> {
         let mut cells = cells(tables);
         cells.retain(|cell| cell.has(&self.wishes.only));
         let mut found: Vec<Vec<Figures>> = cells.iter().map(|_| Vec::new()).collect();
@@ -200,9 +201,12 @@ fn print_load(cell: &Cell, load: &Load) {
         Accounts::Hot => "hot",
     };
     let (in_flight, rate) = (cell.in_flight, load.figures.per_second);
+    let tables = if cell.tables == Tables::Filled { "filled" } else { "empty" };
     let others = match load.figures.not_applied {
         0 => String::new(),
         others => format!("  ({others} not applied)"),
     };
-    println!("  {path:<18} {accounts:<7} {latency} {in_flight:>5} in flight {rate:>7}/s{others}");
+    println!(
+        "  {path:<18} {accounts:<7} {latency} {tables:<6} {in_flight:>5} in flight {rate:>7}/s{others}"
+    );
 }

@@ -2,8 +2,8 @@
 //!
 //! # How a command runs
 //! Every command of the ledger goes through the [`writer`]: those that arrive while a commit is in flight
-//! share the next one. A batch is one transaction at READ COMMITTED: lock the accounts' rows, load into
-//! the [`book`] what the commands' keys find, let the pure machines of `domain::ledger` decide in order of
+//! share the next one. A batch is one transaction at READ COMMITTED: lock and read the accounts' rows, load
+//! into the [`book`] what the commands' keys find, let the pure machines of `domain::ledger` decide in order of
 //! arrival, write each kind of row with one statement, commit, answer. Locking and loading are two
 //! statements: one that did both would see the balance of now and the neighbours' reservations of
 //! before. A batch that a deadlock, a serialisation failure or a lost connection ended is run again;

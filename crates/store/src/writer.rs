@@ -140,10 +140,13 @@ impl Lane {
                 .filter_map(|job| self.held.join(job))
                 .collect();
             if !jobs.is_empty() {
+                let is_batch = jobs.len() > 1;
                 self.carry_out(jobs).await;
                 self.session.rest();
-                // Those who were answered have the chance to come back first, and to share the next commit.
-                tokio::task::yield_now().await;
+                if is_batch {
+                    // Those who were answered have the chance to come back first, and to share the next commit.
+                    tokio::task::yield_now().await;
+                }
             }
         }
     }

@@ -24,7 +24,7 @@ use domain::ledger::journal::Entry;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::pages::{PageColumns, load_pages};
+use super::pages::PageRow;
 use super::rows::ChangedTcc;
 use super::{
     Book, Event, Needs, NewGrant, NewKey, NewMovement, NewSponsorship, NewTcc, Owner, Page, Tried,
@@ -123,7 +123,7 @@ impl Book {
             book.load_archived_tried(connection, needs).await?;
             return Ok(book);
         }
-        let (mut book, _) = load_pages(connection, needs, &needs.owners).await?;
+        let mut book = Self::read_pages(connection, needs).await?;
         book.load(connection, needs).await?;
         Ok(book)
     }
@@ -154,21 +154,20 @@ impl Book {
         .fetch_optional(connection)
         .await?;
         let Some(row) = row else { return Ok(book) };
-        let columns = PageColumns {
-            balances: [
-                row.available_micropoints,
-                row.reserved_micropoints,
-                row.spent_micropoints,
-                row.debt_micropoints,
-            ],
+        book.insert_page(&PageRow {
+            tenant_id: owner.tenant.0,
+            account_id: owner.account.0,
+            available_micropoints: row.available_micropoints,
+            reserved_micropoints: row.reserved_micropoints,
+            spent_micropoints: row.spent_micropoints,
+            debt_micropoints: row.debt_micropoints,
             entry_seq: row.entry_seq,
-            entry_hash: &row.entry_hash,
+            entry_hash: row.entry_hash,
             event_seq: row.event_seq,
             lot_seq: row.lot_seq,
             now: row.now,
             incarnation: row.incarnation,
-        };
-        book.pages.insert(owner, columns.page()?);
+        })?;
         if let (Some(id), Some(state)) = (row.reservation_id, row.state) {
             let columns = crate::tcc::Columns {
                 state,

@@ -1,5 +1,5 @@
-//! Opening a book: locking and loading are two statements, because one would join the balance of now with what it saw
-//! before it waited.
+//! Opening a book: locking and loading are different statements, because one would join the balance of now with what it
+//! saw before it waited.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::lots::lot;
-use super::pages::{Patience, load_pages, lock};
+use super::pages::Patience;
 use super::{Book, LogKey, Needs, Owner, Tried};
 use crate::command_keys::{KeyTarget, UsedKey};
 use crate::facts::FactStep;
@@ -45,8 +45,7 @@ impl Book {
         needs: &Needs,
         patience: Patience,
     ) -> Result<(Self, BTreeSet<Owner>), StoreError> {
-        let locked = lock(connection, needs, patience).await?;
-        let (mut book, held) = load_pages(connection, needs, &locked).await?;
+        let (mut book, held) = Self::lock_pages(connection, needs, patience).await?;
         book.load(connection, needs).await?;
         book.load_purses(connection).await?;
         Ok((book, held))

@@ -127,7 +127,7 @@ const TAMPERINGS: &[Tampering] = &[
     line(
         2,
         "amount",
-        "ALTER TABLE entries DROP CONSTRAINT entries_amount_positive;
+        "ALTER DOMAIN positive_micropoints DROP CONSTRAINT micropoints_positive;
             UPDATE entries SET amount_micropoints = -50 WHERE OF ANN AND seq = 2",
     ),
     line(
