@@ -143,7 +143,8 @@ impl Timing {
         let (warm_up, measured) = match (tables, quick) {
             (Tables::Empty, true) => (500, 1_500),
             (Tables::Empty, false) => (1_000, 4_000),
-            (Tables::Filled, _) => (2_000, 4_000),
+            // So long that most of what uniform loads touch has been touched since the last checkpoint.
+            (Tables::Filled, _) => (6_000, 4_000),
         };
         Self { warm_up: Duration::from_millis(warm_up), measured: Duration::from_millis(measured) }
     }

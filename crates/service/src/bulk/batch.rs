@@ -131,13 +131,13 @@ impl Service {
         records: &mut BTreeMap<usize, LineRecord>,
         deadline: Instant,
     ) -> Result<(), ServiceError> {
-        let todo: Vec<_> = batch
+        let open: Vec<_> = batch
             .lines
             .iter()
             .enumerate()
             .filter(|(index, _)| !records.contains_key(index))
             .collect();
-        for chunk in todo.chunks(CHUNK) {
+        for chunk in open.chunks(CHUNK) {
             let (mut new, mut indexes, mut lines) = (BTreeMap::new(), Vec::new(), Vec::new());
             for &(index, line) in chunk {
                 match line {

@@ -92,45 +92,34 @@ impl Book {
         patience: Patience,
     ) -> Result<(Self, BTreeSet<Owner>), StoreError> {
         let (tenants, accounts) = columns(needs.owners.iter());
+        if patience == Patience::Wait {
+            sqlx::query!(
+                r#"SELECT FROM accounts a
+                JOIN unnest($1::uuid[], $2::uuid[]) AS n (tenant_id, account_id)
+                    ON a.tenant_id = n.tenant_id AND a.account_id = n.account_id
+                ORDER BY a.tenant_id, a.account_id FOR NO KEY UPDATE OF a"#,
+                &tenants,
+                &accounts,
+            )
+            .execute(&mut *connection)
+            .await?;
+        }
         // The clock is read outside of the part that locks, and so behind it.
-        let rows = match patience {
-            Patience::Skip => {
-                sqlx::query_as!(
-                    PageRow,
-                    r#"SELECT l.tenant_id, l.account_id, l.available_micropoints,
-                        l.reserved_micropoints, l.spent_micropoints, l.debt_micropoints,
-                        l.entry_seq, l.entry_hash, l.event_seq, l.lot_seq,
-                        greatest(l.recorded_at, clock_timestamp()) AS "now!",
-                        (SELECT max(incarnation) FROM incarnations) AS "incarnation!"
-                    FROM (SELECT a.* FROM accounts a
-                        JOIN unnest($1::uuid[], $2::uuid[]) AS n (tenant_id, account_id)
-                            ON a.tenant_id = n.tenant_id AND a.account_id = n.account_id
-                        ORDER BY a.tenant_id, a.account_id FOR NO KEY UPDATE OF a SKIP LOCKED) l"#,
-                    &tenants,
-                    &accounts,
-                )
-                .fetch_all(&mut *connection)
-                .await?
-            }
-            Patience::Wait => {
-                sqlx::query_as!(
-                    PageRow,
-                    r#"SELECT l.tenant_id, l.account_id, l.available_micropoints,
-                        l.reserved_micropoints, l.spent_micropoints, l.debt_micropoints,
-                        l.entry_seq, l.entry_hash, l.event_seq, l.lot_seq,
-                        greatest(l.recorded_at, clock_timestamp()) AS "now!",
-                        (SELECT max(incarnation) FROM incarnations) AS "incarnation!"
-                    FROM (SELECT a.* FROM accounts a
-                        JOIN unnest($1::uuid[], $2::uuid[]) AS n (tenant_id, account_id)
-                            ON a.tenant_id = n.tenant_id AND a.account_id = n.account_id
-                        ORDER BY a.tenant_id, a.account_id FOR NO KEY UPDATE OF a) l"#,
-                    &tenants,
-                    &accounts,
-                )
-                .fetch_all(&mut *connection)
-                .await?
-            }
-        };
+        let rows = sqlx::query_as!(
+            PageRow,
+            r#"SELECT l.tenant_id, l.account_id, l.available_micropoints, l.reserved_micropoints,
+                l.spent_micropoints, l.debt_micropoints, l.entry_seq, l.entry_hash, l.event_seq,
+                l.lot_seq, greatest(l.recorded_at, clock_timestamp()) AS "now!",
+                (SELECT max(incarnation) FROM incarnations) AS "incarnation!"
+            FROM (SELECT a.* FROM accounts a
+                JOIN unnest($1::uuid[], $2::uuid[]) AS n (tenant_id, account_id)
+                    ON a.tenant_id = n.tenant_id AND a.account_id = n.account_id
+                ORDER BY a.tenant_id, a.account_id FOR NO KEY UPDATE OF a SKIP LOCKED) l"#,
+            &tenants,
+            &accounts,
+        )
+        .fetch_all(&mut *connection)
+        .await?;
         let mut book = Self::default();
         rows.iter().try_for_each(|row| book.insert_page(row))?;
         let held = book.existing_without_page(connection, needs).await?;
