@@ -28,7 +28,7 @@ const DELAY_VARIABLE: &str = "STIPEND_COMMIT_DELAY_FILE";
 /// What differs from PostgreSQL's defaults, for every row alike: memory as on a small server of its own, and no checkpoint
 /// that comes by the clock in the middle of a measurement.
 const SETTINGS: [(&str, &str); 4] = [
-    ("shared_buffers", "2GB"),
+    ("shared_buffers", "4GB"),
     ("max_wal_size", "8GB"),
     ("checkpoint_timeout", "1h"),
     ("log_checkpoints", "on"),
