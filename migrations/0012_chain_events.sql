@@ -1,5 +1,6 @@
 -- What the ingester has read of each chain. Events and the cursor commit together; the cursor moves
--- by compare-and-set on the parent's hash, so that two ingesters cannot both extend it.
+-- by compare-and-set on the parent's hash, so that two ingesters cannot both extend it. Signing rests while
+-- there is a `halt_reason`, which an operator must clear, or a `doubt`, which the ingester takes back.
 CREATE TABLE chain_cursors (
     chain_id bigint NOT NULL,
     block_number bigint NOT NULL,
@@ -9,6 +10,7 @@ CREATE TABLE chain_cursors (
     final_hash bytea NOT NULL,
     final_timestamp bigint NOT NULL,
     halt_reason text,
+    doubt text,
     CONSTRAINT chain_cursors_pkey PRIMARY KEY (chain_id),
     CONSTRAINT chain_cursors_hash_lengths CHECK (octet_length(block_hash) = 32 AND octet_length(final_hash) = 32),
     CONSTRAINT chain_cursors_final_not_ahead CHECK (final_number <= block_number)

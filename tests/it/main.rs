@@ -19,6 +19,7 @@ mod digest_fuzz;
 mod erc7562;
 mod identical;
 mod matrix;
+mod nodes;
 mod operations;
 mod operator;
 mod padding;

@@ -1,8 +1,9 @@
-//! The two stacks of a test process.
+//! The stacks of a test process.
 //!
 //! Most tests share one stack and run beside each other on it, each with accounts of its own. A test that holds the bundler back, moves
 //! the chain's time, reorganises it or kills the service would disturb them: those take turns on a second stack, where nothing is provisioned by itself and
-//! the head may be far from the wall clock. A third installation stands beside the first on its stack, with a database and gas tanks of its own.
+//! the head may be far from the wall clock. A third installation stands beside the first on its stack, with a database and gas tanks of its own. A
+//! fourth has a stack whose finality lies deep, and nodes that lie when they are told to.
 
 use std::{
     fs,
@@ -19,19 +20,22 @@ use devstack::{
     driver::Driver,
     keys,
     process::Process,
+    scripted_node::ScriptedNode,
     service::{Endpoints, Service, ServiceOptions, Worker},
 };
 use serde_json::Value;
 use tokio::{
     runtime::Runtime,
-    sync::{Mutex, OnceCell},
+    sync::{Mutex, MutexGuard, OnceCell},
 };
 
 use crate::{api::Api, ledger::Ledger, wait};
 
 /// Blocks that `safe` lags behind the head of the second stack. Its `finalized` lags twice as many, so that a test can reorganise what is not final.
 const OWN_SLOTS_IN_AN_EPOCH: u64 = 4;
-/// On the second stack the head may be days ahead of the wall clock.
+/// The same of the stack with the lying nodes: more than the deepest reorganisation there.
+const DEEP_SLOTS_IN_AN_EPOCH: u64 = 40;
+/// On these stacks the head may be days ahead of the wall clock.
 const OWN_STALE_HEAD_SECONDS: u64 = 1_000_000;
 
 /// A running stack with the service on it.
@@ -53,6 +57,10 @@ pub struct Env {
     pub deposit: U256,
     /// The last block before any operation.
     pub first_block: u64,
+    /// The nodes that the service asks, where they can lie: proxies before the one of the stack.
+    pub nodes: Vec<ScriptedNode>,
+    /// How many blocks a block must lie below the head to be final.
+    finality_depth: u64,
     running: Mutex<Running>,
 }
 
@@ -109,7 +117,7 @@ pub fn on_processes_apart(test: impl AsyncFnOnce(&'static Env)) {
                 worker: Worker::Apart,
                 ..DeploymentOptions::default()
             };
-            Env::on(Arc::clone(stack), shared.deposit, options).await
+            Env::on(Arc::clone(stack), shared.deposit, options, Vec::new()).await
         });
         let env = env.await;
         test(env).await;
@@ -144,6 +152,89 @@ pub fn on_own_stack(test: impl AsyncFnOnce(&'static Env)) {
     });
 }
 
+/// Runs a test on a stack of its own kind, which it has for itself: the service asks two [nodes](Env::nodes) that lie when they are told to,
+/// and finality lies deeper than 64 blocks.
+///
+/// # Panics
+/// When the stack does not come up.
+pub fn on_lying_nodes(test: impl AsyncFnOnce(&'static Env)) {
+    RUNTIME.block_on(async {
+        let (env, _turn) = lying_nodes().await;
+        test(env).await;
+        env.nodes.iter().for_each(ScriptedNode::behave);
+        env.tanks_agree().await;
+    });
+}
+
+/// Runs a test on an installation of its own beside that with the lying nodes, on the same chain, for which a block is final two blocks below
+/// the head.
+///
+/// # Panics
+/// When it does not come up.
+pub fn on_hasty_finality(test: impl AsyncFnOnce(&'static Env)) {
+    static ENV: Started = OnceCell::const_new();
+    RUNTIME.block_on(async {
+        let (deep, _turn) = lying_nodes().await;
+        let env = started(&ENV, async || {
+            let stack = &deep.stack;
+            let signers = [keys::SIGNER, keys::STANDBY, keys::PAYMASTER_OWNER];
+            let deployed =
+                contracts::deploy(&stack.tools, stack.node(), &signers, deep.deposit).await?;
+            let options = DeploymentOptions {
+                database: "stipend_hasty".to_owned(),
+                paymasters: Some(deployed.paymasters),
+                finality: "{ depth = 2 }".to_owned(),
+                nodes: Vec::new(),
+                ..deep.options.clone()
+            };
+            Env::on(Arc::clone(stack), deep.deposit, options, Vec::new()).await
+        });
+        test(env.await).await;
+    });
+}
+
+async fn lying_nodes() -> (&'static Env, MutexGuard<'static, ()>) {
+    static ENV: Started = OnceCell::const_new();
+    static TURN: Mutex<()> = Mutex::const_new(());
+    let turn = TURN.lock().await;
+    let options =
+        StackOptions { slots_in_an_epoch: DEEP_SLOTS_IN_AN_EPOCH, ..StackOptions::for_tests() };
+    let env = started(&ENV, async || {
+        let stack = start_stack(&options).await?;
+        let nodes = vec![
+            ScriptedNode::start(&stack.chain.rpc_url).await?,
+            ScriptedNode::start(&stack.chain.rpc_url).await?,
+        ];
+        let deployment = DeploymentOptions {
+            auto_provision: None,
+            stale_head_seconds: OWN_STALE_HEAD_SECONDS,
+            nodes: nodes.iter().map(|node| node.url().clone()).collect(),
+            ..DeploymentOptions::default()
+        };
+        let mut env = Env::on(Arc::new(stack), options.deposit_wei, deployment, nodes).await?;
+        env.finality_depth = 2 * DEEP_SLOTS_IN_AN_EPOCH;
+        Ok(env)
+    });
+    let env = env.await;
+    // The test before may have failed half-way.
+    env.nodes.iter().for_each(ScriptedNode::behave);
+    env.stack.bundler.release().await.unwrap();
+    (env, turn)
+}
+
+async fn start_stack(options: &StackOptions) -> devstack::Result<Stack> {
+    let tools = Tools::ensure(&|line| eprintln!("{line}"))?;
+    let binary = ServiceOptions::debug_binary(&tools);
+    if !binary.is_file() {
+        return Err(Error::MissingTool {
+            tool: "the service".to_owned(),
+            path: binary,
+            remedy: "run `cargo build -p stipend`".to_owned(),
+        });
+    }
+    Stack::start(options, &|line| eprintln!("{line}")).await
+}
+
 /// Starts an installation once; what stopped it the first time stops every test at once.
 async fn started(
     env: &'static Started,
@@ -159,17 +250,8 @@ async fn started(
 impl Env {
     async fn start(stack: &StackOptions, options: DeploymentOptions) -> devstack::Result<Self> {
         let deposit = stack.deposit_wei;
-        let tools = Tools::ensure(&|line| eprintln!("{line}"))?;
-        let binary = ServiceOptions::debug_binary(&tools);
-        if !binary.is_file() {
-            return Err(Error::MissingTool {
-                tool: "the service".to_owned(),
-                path: binary,
-                remedy: "run `cargo build -p stipend`".to_owned(),
-            });
-        }
-        let stack = Stack::start(stack, &|line| eprintln!("{line}")).await?;
-        Self::on(Arc::new(stack), deposit, options).await
+        let stack = start_stack(stack).await?;
+        Self::on(Arc::new(stack), deposit, options, Vec::new()).await
     }
 
     /// An installation on a stack that runs already, with so much in each of its gas tanks.
@@ -177,6 +259,7 @@ impl Env {
         stack: Arc<Stack>,
         deposit: U256,
         options: DeploymentOptions,
+        nodes: Vec<ScriptedNode>,
     ) -> devstack::Result<Self> {
         let first_block = stack.node().provider().get_block_number().await;
         let deployment = Deployment::start(&stack, None, &options).await?;
@@ -190,6 +273,8 @@ impl Env {
             endpoints,
             deposit,
             first_block: first_block.unwrap(),
+            nodes,
+            finality_depth: 2 * OWN_SLOTS_IN_AN_EPOCH,
             running: Mutex::new(Running { deployment, worker: None, is_reconfigured: false }),
         })
     }
@@ -299,7 +384,7 @@ impl Env {
     /// Makes what is in a block now final, without waiting for so many blocks, and waits until the service knows.
     pub async fn make_final(&self) {
         let head = self.head().await;
-        self.mine(2 * OWN_SLOTS_IN_AN_EPOCH).await;
+        self.mine(self.finality_depth).await;
         wait::until(&format!("the service takes block {head} for final"), 30, async || {
             let last = self.ledger.final_block().await;
             if last >= Some(head) { Ok(()) } else { Err(format!("the last is {last:?}")) }

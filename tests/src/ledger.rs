@@ -223,10 +223,23 @@ impl Ledger {
         sqlx::query_scalar(reasons).fetch_all(&self.pool).await.unwrap()
     }
 
+    /// How many sponsorships are open, whoever's they are.
+    pub async fn open(&self) -> i64 {
+        let open =
+            "SELECT count(*) FROM reservations WHERE kind = 'sponsorship' AND state = 'open'";
+        sqlx::query_scalar(open).fetch_one(&self.pool).await.unwrap()
+    }
+
     /// Why the chain is halted, if it is.
     pub async fn halted(&self) -> Option<String> {
         let reason = "SELECT halt_reason FROM chain_cursors WHERE halt_reason IS NOT NULL";
         sqlx::query_scalar(reason).fetch_optional(&self.pool).await.unwrap()
+    }
+
+    /// Why signing rests until the ingester takes it back, if it does.
+    pub async fn doubt(&self) -> Option<String> {
+        let doubt = "SELECT doubt FROM chain_cursors WHERE doubt IS NOT NULL";
+        sqlx::query_scalar(doubt).fetch_optional(&self.pool).await.unwrap()
     }
 
     async fn cursor(&self, statement: &'static str) -> Option<u64> {

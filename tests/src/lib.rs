@@ -28,5 +28,7 @@ pub mod owner;
 pub mod user;
 pub mod wait;
 
-pub use env::{Env, on_own_stack, on_processes_apart, on_shared_stack};
+pub use env::{
+    Env, on_hasty_finality, on_lying_nodes, on_own_stack, on_processes_apart, on_shared_stack,
+};
 pub use user::{User, Wallet};

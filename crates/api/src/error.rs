@@ -423,7 +423,10 @@ const fn store_words(error: &StoreError) -> &'static str {
 fn bundler_words(error: &RpcError) -> String {
     match error {
         RpcError::Rpc { message, .. } => message.clone(),
-        RpcError::Unreachable { .. } | RpcError::TimedOut { .. } | RpcError::Malformed { .. } => {
+        RpcError::Unreachable { .. }
+        | RpcError::TimedOut { .. }
+        | RpcError::TooLarge { .. }
+        | RpcError::Malformed { .. } => {
             "the chain's bundler does not answer as it should; repeat the request later".to_owned()
         }
     }

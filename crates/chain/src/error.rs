@@ -19,6 +19,12 @@ pub enum RpcError {
         /// Host and port.
         host: String,
     },
+    /// The answer is larger than is read of one. Asking for less may help.
+    #[error("{host} sent more than is read of one answer")]
+    TooLarge {
+        /// Host and port.
+        host: String,
+    },
     /// The other side understood and refused
     /// ([JSON-RPC 2.0, error object](https://www.jsonrpc.org/specification#error_object)).
     #[error("the call was refused with code {code}: {message}")]

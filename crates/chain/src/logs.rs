@@ -1,18 +1,53 @@
-//! The operations of one block that our paymasters paid for.
+//! The operations that our paymasters paid for, block by block or in a stretch of final blocks.
+//!
+//! A node that has a block may not have its logs yet, or not all of them. What a block's header says of its logs, a bloom
+//! filter, is held against what the node gives: where something of ours may be in the block, the logs of all its receipts
+//! must make exactly that filter.
+
+use std::collections::HashMap;
 
 use alloy_primitives::aliases::U64;
-use alloy_primitives::{Address, B256, Bytes};
+use alloy_primitives::{Address, B256, Bloom, Bytes};
+use domain::chain_fact::{BlockRef, ChainTime};
 use erc4337::events::{USER_OPERATION_EVENT_TOPIC, UserOperationEvent};
+use futures::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::RpcError;
-use crate::node::Node;
-use crate::rpc::{Delivery, Request, read_result};
+use crate::node::{BLOCK_BY_NUMBER, Header, Node, read_header};
+use crate::rpc::{Delivery, Doubt, Reply, Request, read_result};
+
+const BLOCK_BY_HASH: &str = "eth_getBlockByHash";
+const GET_LOGS: &str = "eth_getLogs";
+const GET_RECEIPTS: &str = "eth_getBlockReceipts";
+/// How many headers are asked for at once.
+const HEADERS_AT_ONCE: usize = 16;
+
+/// JSON-RPC's code for a method that the other side does not have, and what nodes answer instead of it.
+const NO_SUCH_METHOD: [i64; 2] = [-32601, -32004];
+
+/// What nodes say when a stretch is too long for them or holds too many logs
+/// ([EIP-1474](https://eips.ethereum.org/EIPS/eip-1474#error-codes) has a code for it that few use).
+const TOO_WIDE: [&str; 8] =
+    ["range", "limit", "too many", "too large", "more than", "exceed", "response size", "timeout"];
+
+/// Whose operations are looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Payers<'a> {
+    /// The contracts that emit the events.
+    pub entry_points: &'a [Address],
+    /// Our paymasters.
+    pub paymasters: &'a [Address],
+}
 
 /// One `UserOperationEvent` of one of our paymasters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OperationLog {
+    /// Height of its block.
+    pub block_number: u64,
+    /// Hash of its block.
+    pub block_hash: B256,
     /// Index of the log within the block.
     pub log_index: u32,
     /// The transaction that carried the bundle.
@@ -23,21 +58,74 @@ pub struct OperationLog {
     pub event: UserOperationEvent,
 }
 
-/// Why a block's logs are not known.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum LogsError {
-    /// The node does not know the block: it lags behind another one, or the block was reorganised away and dropped.
-    /// Some nodes would answer with no logs at all, which must not be taken for an empty block.
-    #[error("the node does not know block {0}")]
-    UnknownBlock(B256),
-    /// The node gave no usable answer.
-    #[error(transparent)]
-    Rpc(#[from] RpcError),
+/// The operations of consecutive final blocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The parent of the first of the blocks.
+    pub onto: B256,
+    /// The last of the blocks.
+    pub last: Header,
+    /// The blocks of which logs are here, in chain order, with their logs.
+    pub blocks: Vec<(BlockRef, Vec<OperationLog>)>,
 }
 
-#[derive(Deserialize)]
-struct KnownBlock {
-    hash: B256,
+/// Why logs are not known.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LogsError {
+    /// No node knows the block: it lags behind another one, or the block was reorganised away and dropped. Some nodes
+    /// would answer with no logs at all, which must not be taken for an empty block.
+    #[error("the node does not know block {0}")]
+    UnknownBlock(B256),
+    /// The logs are not those that the block's header speaks of.
+    #[error("the node does not show all logs of block {0}")]
+    Incomplete(B256),
+    /// Two nodes give different logs of the same final blocks.
+    #[error("the chain's nodes give different logs of the same final blocks")]
+    Disputed,
+    /// The stretch is too much for the node at once.
+    #[error("the stretch of blocks is too long for the node: {0}")]
+    TooWide(RpcError),
+    /// The node gave no usable answer.
+    #[error(transparent)]
+    Rpc(RpcError),
+}
+
+impl From<RpcError> for LogsError {
+    fn from(error: RpcError) -> Self {
+        match &error {
+            RpcError::TooLarge { .. } | RpcError::TimedOut { .. } => Self::TooWide(error),
+            RpcError::Rpc { message, .. } if speaks_of_width(message) => Self::TooWide(error),
+            RpcError::Unreachable { .. } | RpcError::Rpc { .. } | RpcError::Malformed { .. } => {
+                Self::Rpc(error)
+            }
+        }
+    }
+}
+
+impl From<LogsError> for RpcError {
+    fn from(error: LogsError) -> Self {
+        match error {
+            LogsError::TooWide(error) | LogsError::Rpc(error) => error,
+            LogsError::UnknownBlock(_) | LogsError::Incomplete(_) | LogsError::Disputed => {
+                Self::malformed(error.to_string())
+            }
+        }
+    }
+}
+
+impl Doubt for LogsError {
+    fn may_another_know(&self) -> bool {
+        match self {
+            Self::UnknownBlock(_) | Self::Incomplete(_) => true,
+            Self::Disputed | Self::TooWide(_) => false,
+            Self::Rpc(error) => error.may_another_know(),
+        }
+    }
+}
+
+fn speaks_of_width(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    TOO_WIDE.iter().any(|words| message.contains(words))
 }
 
 #[derive(Deserialize)]
@@ -47,92 +135,297 @@ struct RawLog {
     topics: Vec<B256>,
     data: Bytes,
     block_hash: Option<B256>,
+    block_number: Option<U64>,
+    /// Not all nodes give it.
+    #[serde(default)]
+    block_timestamp: Option<U64>,
     transaction_hash: Option<B256>,
     log_index: Option<U64>,
     #[serde(default)]
     removed: bool,
 }
 
+#[derive(Deserialize)]
+struct RawReceipt {
+    logs: Vec<RawLog>,
+}
+
+impl Payers<'_> {
+    /// An empty list in a filter would mean "any".
+    const fn is_nobody(&self) -> bool {
+        self.entry_points.is_empty() || self.paymasters.is_empty()
+    }
+
+    /// A filter for the logs of these blocks
+    /// ([EIP-234](https://eips.ethereum.org/EIPS/eip-234) for one by its hash).
+    fn filter<const N: usize>(&self, blocks: [(&str, Value); N]) -> Value {
+        let payers: Vec<B256> = self.paymasters.iter().map(|payer| payer.into_word()).collect();
+        let which = [
+            ("address", json!(self.entry_points)),
+            ("topics", json!([USER_OPERATION_EVENT_TOPIC, null, null, payers])),
+        ];
+        let filter = blocks.into_iter().chain(which);
+        Value::Object(filter.map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
+    /// Whether a block with this bloom filter may hold such a log.
+    fn may_be_in(&self, bloom: &Bloom) -> bool {
+        self.entry_points.iter().any(|entry_point| {
+            self.paymasters.iter().any(|paymaster| {
+                let topics = [USER_OPERATION_EVENT_TOPIC, paymaster.into_word()];
+                bloom.contains_raw_log(*entry_point, &topics)
+            })
+        })
+    }
+
+    /// Whether the filter asks for a log.
+    fn want(&self, log: &RawLog) -> bool {
+        self.entry_points.contains(&log.address)
+            && log.topics.first() == Some(&USER_OPERATION_EVENT_TOPIC)
+            && log.topics.get(3).is_some_and(|topic| {
+                self.paymasters.iter().any(|paymaster| paymaster.into_word() == *topic)
+            })
+    }
+
+    /// Checks that a log is one that was asked for.
+    fn check(&self, log: &RawLog) -> Result<OperationLog, RpcError> {
+        if log.removed {
+            return Err(RpcError::malformed("a removed log"));
+        }
+        if !self.entry_points.contains(&log.address) {
+            return Err(RpcError::malformed("a log of another contract"));
+        }
+        let event = UserOperationEvent::decode(&log.topics, &log.data)
+            .map_err(|error| RpcError::malformed(error.to_string()))?;
+        if !self.paymasters.contains(&event.paymaster) {
+            return Err(RpcError::malformed("a log of another paymaster"));
+        }
+        let absent = |what| move || RpcError::malformed(format!("a log without {what}"));
+        Ok(OperationLog {
+            block_number: log.block_number.ok_or_else(absent("its block's number"))?.to(),
+            block_hash: log.block_hash.ok_or_else(absent("its block"))?,
+            log_index: log
+                .log_index
+                .and_then(|index| u32::try_from(index.to::<u64>()).ok())
+                .ok_or_else(absent("an index that fits"))?,
+            transaction_hash: log.transaction_hash.ok_or_else(absent("its transaction"))?,
+            entry_point: log.address,
+            event,
+        })
+    }
+
+    /// The same for many, in chain order.
+    fn check_all(&self, logs: &[RawLog]) -> Result<Vec<OperationLog>, RpcError> {
+        let mut logs: Vec<_> = logs.iter().map(|log| self.check(log)).collect::<Result<_, _>>()?;
+        logs.sort_unstable_by_key(OperationLog::place);
+        if logs.is_sorted_by(|a, b| a.place() < b.place()) {
+            Ok(logs)
+        } else {
+            Err(RpcError::malformed("two logs of a block share an index"))
+        }
+    }
+}
+
+impl OperationLog {
+    const fn place(&self) -> (u64, u32) {
+        (self.block_number, self.log_index)
+    }
+}
+
 impl Node {
-    /// The `UserOperationEvent`s of a block that `entry_points` emitted and that name one of `paymasters`, by rising
-    /// log index. All of them or an error: the block and its logs are asked of the same endpoint, so that one that
-    /// has not seen the block yet cannot make it look empty.
+    /// The `UserOperationEvent`s of a block, by rising log index. All of them or an error: the block and its logs are asked
+    /// of the same endpoint, so that one that has not seen the block yet cannot make it look empty, and where the block's
+    /// bloom filter has something of ours, all its receipts are held against that.
     ///
     /// # Errors
     /// [`LogsError`]; [`RpcError::Malformed`] within it when a log is of another block, contract or paymaster, was
     /// removed, does not decode, or shares its index with another.
     pub async fn operation_logs(
         &self,
-        block_hash: B256,
-        entry_points: &[Address],
-        paymasters: &[Address],
+        block: &Header,
+        payers: Payers<'_>,
     ) -> Result<Vec<OperationLog>, LogsError> {
-        // An empty list in a filter would mean "any".
-        if entry_points.is_empty() || paymasters.is_empty() {
+        if payers.is_nobody() {
             return Ok(Vec::new());
         }
-        let payers: Vec<B256> = paymasters.iter().map(|payer| payer.into_word()).collect();
-        let filter = json!({
-            "blockHash": block_hash,
-            "address": entry_points,
-            "topics": [USER_OPERATION_EVENT_TOPIC, null, null, payers],
-        });
-        let requests = [
-            Request { method: "eth_getBlockByHash", params: json!([block_hash, false]) },
-            Request { method: "eth_getLogs", params: json!([filter]) },
-        ];
-        let [block, logs] = self.rpc.send_together(Delivery::Repeatable, &requests).await?;
-        match read_result::<Option<KnownBlock>>("eth_getBlockByHash", &block?)? {
-            None => return Err(LogsError::UnknownBlock(block_hash)),
-            Some(block) if block.hash != block_hash => {
-                return Err(RpcError::malformed("another block than was asked for").into());
+        let filter = payers.filter([("blockHash", json!(block.hash))]);
+        let requests =
+            [block_by_hash(block), Request { method: GET_LOGS, params: json!([filter]) }];
+        let read = |[known, logs]: [Reply; 2]| {
+            is_known(block, known)?;
+            let raw: Vec<RawLog> = read_result(GET_LOGS, &logs?)?;
+            let logs = payers.check_all(&raw)?;
+            if logs.iter().any(|log| log.place().0 != block.number || log.block_hash != block.hash)
+            {
+                return Err(RpcError::malformed("a log of another block").into());
             }
-            Some(_) => {}
-        }
-        let mut logs = read_result::<Vec<RawLog>>("eth_getLogs", &logs?)?
-            .into_iter()
-            .map(|log| log.check(block_hash, entry_points, paymasters))
-            .collect::<Result<Vec<_>, _>>()?;
-        logs.sort_unstable_by_key(|log| log.log_index);
-        if logs.is_sorted_by(|a, b| a.log_index < b.log_index) {
+            if !logs.is_empty()
+                && !block.logs_bloom.is_zero()
+                && !payers.may_be_in(&block.logs_bloom)
+            {
+                return Err(LogsError::Incomplete(block.hash));
+            }
             Ok(logs)
+        };
+        let logs = self.rpc.send_together(Delivery::Repeatable, &requests, read).await?;
+        if block.logs_bloom.is_zero() || !payers.may_be_in(&block.logs_bloom) {
+            return Ok(logs);
+        }
+        match self.logs_of_receipts(block, payers).await {
+            Ok(all) if all == logs => Ok(logs),
+            Ok(_) => Err(LogsError::Incomplete(block.hash)),
+            // There is nothing to hold the logs against.
+            Err(LogsError::Rpc(RpcError::Rpc { code, .. })) if NO_SUCH_METHOD.contains(&code) => {
+                Ok(logs)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same logs, from all receipts of the block.
+    async fn logs_of_receipts(
+        &self,
+        block: &Header,
+        payers: Payers<'_>,
+    ) -> Result<Vec<OperationLog>, LogsError> {
+        let receipts = Request { method: GET_RECEIPTS, params: json!([block.hash]) };
+        let read = |[known, receipts]: [Reply; 2]| {
+            is_known(block, known)?;
+            let receipts: Option<Vec<RawReceipt>> = read_result(GET_RECEIPTS, &receipts?)?;
+            let receipts = receipts.ok_or(LogsError::UnknownBlock(block.hash))?;
+            let mut bloom = Bloom::ZERO;
+            let mut wanted = Vec::new();
+            for log in receipts.into_iter().flat_map(|receipt| receipt.logs) {
+                bloom.accrue_raw_log(log.address, &log.topics);
+                wanted.extend(payers.want(&log).then_some(log));
+            }
+            if bloom != block.logs_bloom {
+                return Err(LogsError::Incomplete(block.hash));
+            }
+            Ok(payers.check_all(&wanted)?)
+        };
+        self.rpc.send_together(Delivery::Repeatable, &[block_by_hash(block), receipts], read).await
+    }
+
+    /// The `UserOperationEvent`s of all blocks from one height to another, both included, in one question. For final
+    /// blocks only: between two others the logs may be of several branches. Where more than one endpoint must show what is
+    /// final, as many must give the same logs.
+    ///
+    /// # Errors
+    /// [`LogsError`]; with [`LogsError::TooWide`] a shorter stretch may be had.
+    pub async fn operation_logs_between(
+        &self,
+        from: u64,
+        to: u64,
+        payers: Payers<'_>,
+        quorum: usize,
+    ) -> Result<Stretch, LogsError> {
+        let blocks = [("fromBlock", from), ("toBlock", to)];
+        let filter =
+            payers.filter(blocks.map(|(end, number)| (end, json!(format!("{number:#x}")))));
+        // Asked for nobody's logs a node would answer with everybody's.
+        let logs = if payers.is_nobody() {
+            Request { method: "eth_chainId", params: json!([]) }
         } else {
-            Err(RpcError::malformed("two logs of a block share an index").into())
+            Request { method: GET_LOGS, params: json!([filter]) }
+        };
+        let requests = [block_by_number(from), block_by_number(to), logs];
+        let read = |[first, last, logs]: [Reply; 3]| {
+            let absent = || RpcError::malformed("a final block is not there");
+            let first = read_header(&first?)?.ok_or_else(absent)?.is_at(from)?;
+            let last = read_header(&last?)?.ok_or_else(absent)?.is_at(to)?;
+            let logs = logs?;
+            let raw = if payers.is_nobody() { Vec::new() } else { read_result(GET_LOGS, &logs)? };
+            let mut times: HashMap<_, _> = raw.iter().filter_map(RawLog::time).collect();
+            times.extend([(first.hash, first.timestamp), (last.hash, last.timestamp)]);
+            Ok((first, last, payers.check_all(&raw)?, times))
+        };
+        let (first, last, logs, times) = self
+            .rpc
+            .send_together::<3, _, LogsError>(Delivery::Repeatable, &requests, read)
+            .await?;
+        if logs.iter().any(|log| !(from..=to).contains(&log.block_number)) {
+            return Err(RpcError::malformed("a log of a block that was not asked for").into());
+        }
+        if !payers.is_nobody() {
+            self.hold_against_others(&filter, payers, &logs, quorum).await?;
+        }
+        let blocks = logs.chunk_by(|a, b| a.block_hash == b.block_hash).map(<[_]>::to_vec);
+        let blocks = stream::iter(blocks.map(async |logs| {
+            let block = self.block_of(&logs, &times).await?;
+            Ok::<_, LogsError>((block, logs))
+        }));
+        let blocks = blocks.buffered(HEADERS_AT_ONCE).try_collect().await?;
+        Ok(Stretch { onto: first.parent_hash, last, blocks })
+    }
+
+    /// Whether enough endpoints give the same logs.
+    async fn hold_against_others(
+        &self,
+        filter: &Value,
+        payers: Payers<'_>,
+        logs: &[OperationLog],
+        quorum: usize,
+    ) -> Result<(), LogsError> {
+        let quorum = quorum.min(self.rpc.endpoints());
+        if quorum <= 1 {
+            return Ok(());
+        }
+        let request = Request { method: GET_LOGS, params: json!([filter]) };
+        let answers = self.rpc.ask_all::<Vec<RawLog>>(&request).await;
+        let mut witnesses: usize = 0;
+        for raw in answers.into_iter().flatten() {
+            if payers.check_all(&raw)? != logs {
+                return Err(LogsError::Disputed);
+            }
+            witnesses = witnesses.saturating_add(1);
+        }
+        if witnesses < quorum {
+            return Err(RpcError::malformed("too few endpoints give the logs").into());
+        }
+        Ok(())
+    }
+
+    /// The block that some logs are of.
+    async fn block_of(
+        &self,
+        logs: &[OperationLog],
+        times: &HashMap<B256, ChainTime>,
+    ) -> Result<BlockRef, LogsError> {
+        let Some(OperationLog { block_number: number, block_hash: hash, .. }) = logs.first() else {
+            return Err(RpcError::malformed("a block without logs").into());
+        };
+        if let Some(timestamp) = times.get(hash) {
+            return Ok(BlockRef { number: *number, hash: *hash, timestamp: *timestamp });
+        }
+        match self.header_by_number(*number).await? {
+            Some(header) if header.hash == *hash => Ok(header.block()),
+            Some(_) | None => Err(LogsError::UnknownBlock(*hash)),
         }
     }
 }
 
 impl RawLog {
-    fn check(
-        self,
-        block_hash: B256,
-        entry_points: &[Address],
-        paymasters: &[Address],
-    ) -> Result<OperationLog, RpcError> {
-        if self.removed {
-            return Err(RpcError::malformed("a removed log"));
+    fn time(&self) -> Option<(B256, ChainTime)> {
+        Some((self.block_hash?, ChainTime(self.block_timestamp?.to())))
+    }
+}
+
+fn block_by_hash(block: &Header) -> Request<'static> {
+    Request { method: BLOCK_BY_HASH, params: json!([block.hash, false]) }
+}
+
+fn block_by_number(number: u64) -> Request<'static> {
+    Request { method: BLOCK_BY_NUMBER, params: json!([format!("{number:#x}"), false]) }
+}
+
+/// Whether the endpoint that gave the other answers has the block.
+fn is_known(block: &Header, reply: Reply) -> Result<(), LogsError> {
+    match read_header(&reply?)? {
+        None => Err(LogsError::UnknownBlock(block.hash)),
+        Some(known) if known != *block => {
+            Err(RpcError::malformed("another block than was asked for").into())
         }
-        if self.block_hash != Some(block_hash) {
-            return Err(RpcError::malformed("a log of another block"));
-        }
-        if !entry_points.contains(&self.address) {
-            return Err(RpcError::malformed("a log of another contract"));
-        }
-        let event = UserOperationEvent::decode(&self.topics, &self.data)
-            .map_err(|error| RpcError::malformed(error.to_string()))?;
-        if !paymasters.contains(&event.paymaster) {
-            return Err(RpcError::malformed("a log of another paymaster"));
-        }
-        Ok(OperationLog {
-            log_index: self
-                .log_index
-                .and_then(|index| u32::try_from(index.to::<u64>()).ok())
-                .ok_or_else(|| RpcError::malformed("a log without an index that fits"))?,
-            transaction_hash: self
-                .transaction_hash
-                .ok_or_else(|| RpcError::malformed("a log without its transaction"))?,
-            entry_point: self.address,
-            event,
-        })
+        Some(_) => Ok(()),
     }
 }

@@ -4,22 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::aliases::{U64, U128, U192};
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_primitives::{Address, B256, Bloom, Bytes, U256};
 use alloy_sol_types::{SolCall, sol};
 use domain::chain_fact::{BlockRef, ChainTime};
 use domain::{ChainId, FeePerGas};
 use erc4337::events::IEntryPoint;
 use erc4337::user_operation::delegate_of_code;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::rpc::RpcClient;
+use crate::rpc::{Delivery, Doubt, Reply, Request, RpcClient, read_result};
 use crate::{ConnectError, Finality, RpcError};
 
 /// What nodes answer when there is no block under a tag yet
 /// ([execution-apis](https://github.com/ethereum/execution-apis), and older Geth in words).
 const UNKNOWN_BLOCK_CODE: i64 = -39001;
+
+pub(crate) const BLOCK_BY_NUMBER: &str = "eth_getBlockByNumber";
 
 sol! {
     /// What the service reads from our paymaster (`contracts/src/StipendPaymaster.sol`).
@@ -47,6 +50,8 @@ pub struct Header {
     /// What every transaction of the block burned per gas
     /// ([EIP-1559](https://eips.ethereum.org/EIPS/eip-1559)); zero on a chain that has no base fee.
     pub base_fee_per_gas: FeePerGas,
+    /// A filter of the addresses and topics of the block's logs; zero on a chain whose nodes give none.
+    pub logs_bloom: Bloom,
 }
 
 impl Header {
@@ -55,17 +60,27 @@ impl Header {
     pub const fn block(&self) -> BlockRef {
         BlockRef { number: self.number, hash: self.hash, timestamp: self.timestamp }
     }
+
+    /// The block of the height that was asked for.
+    pub(crate) fn is_at(self, number: u64) -> Result<Self, RpcError> {
+        if self.number == number {
+            return Ok(self);
+        }
+        Err(RpcError::malformed(format!("block {} instead of block {number}", self.number)))
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RawHeader {
+pub(crate) struct RawHeader {
     number: U64,
     hash: B256,
     parent_hash: B256,
     timestamp: U64,
     #[serde(default)]
     base_fee_per_gas: Option<U128>,
+    #[serde(default)]
+    logs_bloom: Option<Bloom>,
 }
 
 impl From<RawHeader> for Header {
@@ -76,8 +91,47 @@ impl From<RawHeader> for Header {
             parent_hash: raw.parent_hash,
             timestamp: ChainTime(raw.timestamp.to()),
             base_fee_per_gas: FeePerGas(raw.base_fee_per_gas.unwrap_or_default().to()),
+            logs_bloom: raw.logs_bloom.unwrap_or_default(),
         }
     }
+}
+
+/// Reads the result of [`BLOCK_BY_NUMBER`] and its like.
+pub(crate) fn read_header(result: &RawValue) -> Result<Option<Header>, RpcError> {
+    let raw: Option<RawHeader> = read_result(BLOCK_BY_NUMBER, result)?;
+    Ok(raw.map(Header::from))
+}
+
+/// Why there is no header.
+enum Missing {
+    NotThere,
+    Rpc(RpcError),
+}
+
+impl From<RpcError> for Missing {
+    fn from(error: RpcError) -> Self {
+        Self::Rpc(error)
+    }
+}
+
+impl Doubt for Missing {
+    fn may_another_know(&self) -> bool {
+        match self {
+            Self::NotThere => true,
+            Self::Rpc(error) => error.may_another_know(),
+        }
+    }
+}
+
+/// What a chain's endpoints say together of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agreement {
+    /// Enough of them have it at its height.
+    Confirmed,
+    /// Too few of them have it yet.
+    Unconfirmed,
+    /// One of them has another block there.
+    Contradicted,
 }
 
 /// At which block state is read.
@@ -151,18 +205,42 @@ impl Node {
             .ok_or_else(|| RpcError::malformed("there is no latest block"))
     }
 
-    /// The canonical block of a height, or `None` above the head.
+    /// The canonical block of a height, or `None` above the head. An endpoint that does not have it may lag, so that the
+    /// others are asked before there is none.
     ///
     /// # Errors
     /// [`RpcError`].
     pub async fn header_by_number(&self, number: u64) -> Result<Option<Header>, RpcError> {
-        let header = self.header_by_tag(&format!("{number:#x}")).await?;
-        match header {
-            Some(header) if header.number != number => Err(RpcError::malformed(format!(
-                "block {} instead of block {number}",
-                header.number
-            ))),
-            Some(_) | None => Ok(header),
+        let tag = format!("{number:#x}");
+        let request = Request { method: BLOCK_BY_NUMBER, params: json!([tag, false]) };
+        let read = |[reply]: [Reply; 1]| {
+            let header = read_header(&reply?)?.ok_or(Missing::NotThere)?;
+            header.is_at(number).map_err(Missing::from)
+        };
+        match self.rpc.send_together(Delivery::Repeatable, &[request], read).await {
+            Ok(header) => Ok(Some(header)),
+            Err(Missing::NotThere) => Ok(None),
+            Err(Missing::Rpc(error)) => Err(error),
+        }
+    }
+
+    /// Whether enough endpoints have this block at its height. One that has none yet, or does not answer, says nothing.
+    pub async fn agreement(&self, block: &Header, quorum: usize) -> Agreement {
+        let quorum = quorum.min(self.rpc.endpoints());
+        if quorum <= 1 {
+            return Agreement::Confirmed;
+        }
+        let tag = format!("{:#x}", block.number);
+        let request = Request { method: BLOCK_BY_NUMBER, params: json!([tag, false]) };
+        let answers = self.rpc.ask_all::<Option<RawHeader>>(&request).await;
+        let known: Vec<Header> =
+            answers.into_iter().flatten().flatten().map(Header::from).collect();
+        if known.iter().any(|header| header != block) {
+            Agreement::Contradicted
+        } else if known.len() >= quorum {
+            Agreement::Confirmed
+        } else {
+            Agreement::Unconfirmed
         }
     }
 
@@ -186,8 +264,7 @@ impl Node {
     }
 
     async fn header_by_tag(&self, tag: &str) -> Result<Option<Header>, RpcError> {
-        let raw: Option<RawHeader> =
-            self.rpc.ask("eth_getBlockByNumber", json!([tag, false])).await?;
+        let raw: Option<RawHeader> = self.rpc.ask(BLOCK_BY_NUMBER, json!([tag, false])).await?;
         Ok(raw.map(Header::from))
     }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, json};
 
 use crate::RpcError;
 use crate::node::{At, Node};
-use crate::rpc::{Delivery, Request, read_result};
+use crate::rpc::{Delivery, Reply, Request, read_result};
 
 /// A node's code for a call that reverted.
 const EXECUTION_REVERTED: i64 = 3;
@@ -66,15 +66,18 @@ impl Node {
             Request { method: "eth_getCode", params: json!([entry_point, latest]) },
             Request { method: "eth_call", params: json!([call, latest, overrides]) },
         ];
-        let [code, called] = self.rpc.send_together(Delivery::Repeatable, &requests).await?;
-        // A call of an address without code succeeds, and would prove nothing.
-        if read_result::<Bytes>("eth_getCode", &code?)?.is_empty() {
-            return Err(RpcError::malformed(format!("the EntryPoint {entry_point} has no code")));
-        }
-        match called.and_then(|answer| read_result::<Bytes>("eth_call", &answer)) {
-            Ok(_) => Ok(Simulation::Passes),
-            Err(error) => failure(&error).map(Simulation::Fails).ok_or(error),
-        }
+        let read = |[code, called]: [Reply; 2]| {
+            // A call of an address without code succeeds, and would prove nothing.
+            if read_result::<Bytes>("eth_getCode", &code?)?.is_empty() {
+                let what = format!("the EntryPoint {entry_point} has no code");
+                return Err(RpcError::malformed(what));
+            }
+            match called.and_then(|answer| read_result::<Bytes>("eth_call", &answer)) {
+                Ok(_) => Ok(Simulation::Passes),
+                Err(error) => failure(&error).map(Simulation::Fails).ok_or(error),
+            }
+        };
+        self.rpc.send_together(Delivery::Repeatable, &requests, read).await
     }
 }
 

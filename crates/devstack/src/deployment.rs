@@ -43,6 +43,8 @@ pub struct DeploymentOptions {
     pub paymasters: Option<BTreeMap<String, Address>>,
     /// Which process reads the chain.
     pub worker: Worker,
+    /// The nodes that it asks, in order of preference; none for the stack's own.
+    pub nodes: Vec<Url>,
 }
 
 impl Default for DeploymentOptions {
@@ -58,6 +60,7 @@ impl Default for DeploymentOptions {
             database: "stipend".to_owned(),
             paymasters: None,
             worker: Worker::Inside,
+            nodes: Vec::new(),
         }
     }
 }
@@ -168,6 +171,8 @@ fn configuration(
     paymasters: &BTreeMap<String, Address>,
 ) -> String {
     let chain = &stack.chain;
+    let own = options.nodes.is_empty().then_some(&chain.rpc_url);
+    let nodes = options.nodes.iter().chain(own);
     let paymasters: String = paymasters
         .iter()
         .map(|(version, address)| {
@@ -214,7 +219,7 @@ key = \"{standby}\"
 
 [[chains]]
 id = {id}
-rpc_urls = [\"{rpc}\"]
+rpc_urls = [{nodes}]
 bundler_urls = [\"{bundler}\"]
 finality = {finality}
 start_block = 1
@@ -233,7 +238,7 @@ delegates = [{delegates}]
         standby = keys::STANDBY_KEY,
         delegates = [accounts::SIMPLE_7702_V08, accounts::SIMPLE_7702_V09].map(quoted).join(", "),
         id = chain.chain_id,
-        rpc = chain.rpc_url,
+        nodes = nodes.map(|url| format!("\"{url}\"")).collect::<Vec<_>>().join(", "),
         bundler = chain.bundler_url,
         finality = options.finality,
     )

@@ -23,6 +23,7 @@ pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod run;
+pub mod scripted_node;
 pub mod service;
 pub mod stack;
 pub mod tools;

@@ -110,7 +110,7 @@ impl Service {
     pub(crate) async fn refuse_unless_followed(&self, chain: &Chain) -> Result<(), ServiceError> {
         let cursor = self.store.cursor(chain.id).await?;
         let cursor = cursor.ok_or(Refusal::ChainNotReady(chain.id))?;
-        match cursor.halt_reason {
+        match cursor.halt_reason.or(cursor.doubt) {
             Some(reason) => Err(Refusal::ChainHalted { chain: chain.id, reason }.into()),
             None => Ok(()),
         }
@@ -195,8 +195,9 @@ fn estimate_failed(error: RpcError) -> ServiceError {
         RpcError::Rpc { code, message, .. } => ServiceError::Bundler(RpcError::Malformed {
             what: format!("the estimate was refused with code {code}: {message}"),
         }),
-        RpcError::Unreachable { .. } | RpcError::TimedOut { .. } | RpcError::Malformed { .. } => {
-            ServiceError::Bundler(error)
-        }
+        RpcError::Unreachable { .. }
+        | RpcError::TimedOut { .. }
+        | RpcError::TooLarge { .. }
+        | RpcError::Malformed { .. } => ServiceError::Bundler(error),
     }
 }

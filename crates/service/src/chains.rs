@@ -26,6 +26,8 @@ pub struct Chain {
     pub bundler: Bundler,
     /// Which block will not go away.
     pub finality: Finality,
+    /// How many of the node's URLs must show a block before it counts as final.
+    pub final_quorum: usize,
     /// The first block that can hold an operation of ours.
     pub start_block: u64,
     /// What its gas costs in points.

@@ -1,28 +1,44 @@
-//! Reading the chain: one block at a time, events and cursor in one commit.
+//! Reading the chain: final blocks in stretches, the others one by one; events and cursor in one commit.
 //!
 //! What is final is asked before the next block is read, so that a block at or below it is final when
-//! it is stored. A block whose parent is not where the cursor stands moves the cursor back by one,
-//! and the events of the block that went are withdrawn; never below what was final, which is a named
-//! halt instead.
+//! it is stored. While the cursor stands below that, it takes as many blocks in one question as the node
+//! answers ([`Span`]), up to the first that can hold an operation of a sponsorship that is open. From there on each block's logs are asked for by the block's hash, so that a head that
+//! changes cannot mix two branches. A block whose parent is not where the cursor stands moves the cursor
+//! back by one, and the events of the block that went are withdrawn; never below what was final, which
+//! is a named halt instead.
+//!
+//! No block becomes final here that the chain's other nodes show otherwise: while they do, nothing more
+//! becomes final and nothing is signed.
 
+mod span;
+
+use alloy_primitives::{Address, B256};
 use chain::RpcError;
-use chain::logs::{LogsError, OperationLog};
-use chain::node::Header;
+use chain::logs::{LogsError, OperationLog, Payers};
+use chain::node::{Agreement, Header};
 use domain::ChainId;
 use domain::follow::{Step, step};
 use store::cursor::{Cursor, CursorMove, NewBlock, NewOperation};
 
 use crate::chains::Chain;
 use crate::{Service, ServiceError};
+pub use span::Span;
 
 /// The reason of a halt after the chain contradicted what it had called final.
 pub const HALT_PAST_FINALITY: &str = "reorganisation_past_finality";
+/// Why nothing is signed while two nodes of a chain show different blocks as final.
+pub const NODES_DISAGREE: &str = "nodes_disagree";
+
+/// How far below the head at which it was priced an operation is still looked for: the head may have been replaced since.
+const REPLACEABLE: u64 = 256;
 
 /// What one step of the ingester did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ingested {
-    /// It stored this block.
+    /// It stored this block, or a stretch of blocks up to it.
     Block(u64),
+    /// The node does not give so many blocks at once: fewer are asked for next.
+    Narrowed,
     /// It moved back from this block.
     WalkedBack(u64),
     /// There is nothing new.
@@ -32,14 +48,17 @@ pub enum Ingested {
 }
 
 impl Service {
-    /// Reads at most one block of a chain.
+    /// Reads a stretch of final blocks, or at most one other block of a chain.
     ///
     /// # Errors
     /// When the node or the database does not answer; the step is safe to repeat.
-    pub async fn ingest_step(&self, chain_id: ChainId) -> Result<Ingested, ServiceError> {
+    pub async fn ingest_step(
+        &self,
+        chain_id: ChainId,
+        span: &mut Span,
+    ) -> Result<Ingested, ServiceError> {
         let chain = self.chain(chain_id)?;
-        let final_header =
-            chain.node.final_header(&chain.finality).await.map_err(ServiceError::Node)?;
+        let final_header = self.final_header(chain).await?;
         let Some(cursor) = self.store.cursor(chain.id).await? else {
             return self.start(chain, final_header).await;
         };
@@ -47,15 +66,128 @@ impl Service {
             return Ok(Ingested::Halted);
         }
         let next = cursor.head.number.saturating_add(1);
+        let behind = final_header.filter(|last| next < last.number);
+        if let Some(last) = behind {
+            // What a node leaves out of a stretch is not missed. Where an operation of ours can lie, each block is held
+            // against its header.
+            let opened_from = self.store.opened_from(chain.id).await?;
+            let until = opened_from.map_or(u64::MAX, |head| head.saturating_sub(REPLACEABLE));
+            let until =
+                until.min(last.number).min(cursor.head.number.saturating_add(span.blocks()));
+            if until > next {
+                return self.catch_up(chain, &cursor, until, span).await;
+            }
+        }
         let next = chain.node.header_by_number(next).await.map_err(ServiceError::Node)?;
         let ingested = match next {
             Some(header) => self.follow(chain, &cursor, &header).await?,
             None => self.check_tip(chain, &cursor).await?,
         };
+        if behind.is_some() {
+            span.widen();
+        }
         if let Some(final_header) = final_header {
             self.settle_finality(chain, &final_header, ingested).await?;
         }
         Ok(ingested)
+    }
+
+    /// The highest final block that the chain's nodes agree on; `None` while there is none. That they do not is noted
+    /// where the signing processes see it.
+    async fn final_header(&self, chain: &Chain) -> Result<Option<Header>, ServiceError> {
+        let header = chain.node.final_header(&chain.finality).await.map_err(ServiceError::Node)?;
+        let Some(header) = header else { return Ok(None) };
+        match chain.node.agreement(&header, chain.final_quorum).await {
+            Agreement::Confirmed => {
+                self.store.set_doubt(chain.id, None).await?;
+                Ok(Some(header))
+            }
+            Agreement::Unconfirmed => {
+                tracing::debug!(
+                    chain = chain.id.0,
+                    block = header.number,
+                    "too few nodes have the final block yet"
+                );
+                Ok(None)
+            }
+            Agreement::Contradicted => {
+                tracing::error!(
+                    chain = chain.id.0,
+                    block = header.number,
+                    hash = %header.hash,
+                    reason = NODES_DISAGREE,
+                    "the chain's nodes show different final blocks: nothing is signed or becomes final on it until they agree"
+                );
+                self.store.set_doubt(chain.id, Some(NODES_DISAGREE)).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads the blocks from the cursor to `to`, which is final, at once.
+    async fn catch_up(
+        &self,
+        chain: &Chain,
+        cursor: &Cursor,
+        to: u64,
+        span: &mut Span,
+    ) -> Result<Ingested, ServiceError> {
+        let from = cursor.head.number.saturating_add(1);
+        let payers = self.payers(chain).await?;
+        let read =
+            chain.node.operation_logs_between(from, to, payers.borrow(), chain.final_quorum).await;
+        let stretch = match read {
+            Ok(stretch) => stretch,
+            Err(LogsError::TooWide(error)) => {
+                span.narrow();
+                tracing::info!(
+                    chain = chain.id.0,
+                    blocks = span.blocks(),
+                    %error,
+                    "the node gives no such stretch of blocks, a shorter one is asked for"
+                );
+                return Ok(Ingested::Narrowed);
+            }
+            Err(error) => return Err(ServiceError::Node(error.into())),
+        };
+        if stretch.onto != cursor.head.hash {
+            return self.part_with_head(chain, cursor).await;
+        }
+        let end = NewBlock {
+            block: stretch.last.block(),
+            parent_hash: stretch.last.parent_hash,
+            operations: Vec::new(),
+        };
+        let mut blocks = Vec::with_capacity(stretch.blocks.len().saturating_add(1));
+        for (block, logs) in stretch.blocks {
+            let operations = logs.into_iter().map(operation).collect::<Result<_, _>>()?;
+            // Nobody walks back from it: it is final.
+            let parent_hash =
+                if block.hash == end.block.hash { end.parent_hash } else { B256::ZERO };
+            blocks.push(NewBlock { block, parent_hash, operations });
+        }
+        if blocks.last().is_none_or(|found| found.block.hash != end.block.hash) {
+            blocks.push(end);
+        }
+        if self.store.catch_up_cursor(chain.id, stretch.onto, &blocks).await? == CursorMove::Lost {
+            return Ok(Ingested::UpToDate);
+        }
+        self.store.advance_final(chain.id, stretch.last.hash).await?;
+        span.widen();
+        Ok(Ingested::Block(stretch.last.number))
+    }
+
+    /// Whose operations count. From the database, and asked behind the header of the block that is read: a paymaster is
+    /// registered there before its first signature, so that a block which holds an operation of it is never read without
+    /// it.
+    async fn payers(&self, chain: &Chain) -> Result<Registered, ServiceError> {
+        let registered = self.store.paymasters(chain.id).await?;
+        let paymasters = registered.iter().map(|paymaster| paymaster.address).collect();
+        let mut entry_points: Vec<_> =
+            registered.iter().map(|paymaster| paymaster.entry_point).collect();
+        entry_points.sort_unstable();
+        entry_points.dedup();
+        Ok(Registered { entry_points, paymasters })
     }
 
     /// Puts the first cursor on the block before the first that can hold an operation of ours, or on
@@ -88,19 +220,12 @@ impl Service {
     }
 
     async fn extend(&self, chain: &Chain, header: &Header) -> Result<Ingested, ServiceError> {
-        // From the database, and after the header: a paymaster is registered there before its first
-        // signature, so that a block which holds an operation of it is never read without it.
-        let registered = self.store.paymasters(chain.id).await?;
-        let paymasters: Vec<_> = registered.iter().map(|paymaster| paymaster.address).collect();
-        let mut entry_points: Vec<_> =
-            registered.iter().map(|paymaster| paymaster.entry_point).collect();
-        entry_points.sort_unstable();
-        entry_points.dedup();
-        let logs = match chain.node.operation_logs(header.hash, &entry_points, &paymasters).await {
+        let payers = self.payers(chain).await?;
+        let logs = match chain.node.operation_logs(header, payers.borrow()).await {
             Ok(logs) => logs,
             // It was replaced since its header was read, or the node behind the URL lags: look again.
             Err(LogsError::UnknownBlock(_)) => return Ok(Ingested::UpToDate),
-            Err(LogsError::Rpc(error)) => return Err(ServiceError::Node(error)),
+            Err(error) => return Err(ServiceError::Node(error.into())),
         };
         let block = NewBlock {
             block: header.block(),
@@ -120,14 +245,23 @@ impl Service {
         let header = chain.node.header_by_number(number).await.map_err(ServiceError::Node)?;
         match header {
             Some(header) if header.hash != cursor.head.hash => {
-                if number <= cursor.final_block.number {
-                    self.halt(chain, cursor).await
-                } else {
-                    self.walk_back(chain, cursor).await
-                }
+                self.part_with_head(chain, cursor).await
             }
             // A node that does not know our block lags: it may catch up.
             Some(_) | None => Ok(Ingested::UpToDate),
+        }
+    }
+
+    /// The cursor's block is not on the chain any more.
+    async fn part_with_head(
+        &self,
+        chain: &Chain,
+        cursor: &Cursor,
+    ) -> Result<Ingested, ServiceError> {
+        if cursor.head.number <= cursor.final_block.number {
+            self.halt(chain, cursor).await
+        } else {
+            self.walk_back(chain, cursor).await
         }
     }
 
@@ -168,6 +302,18 @@ impl Service {
             && number <= final_header.number);
         let hash = if own { cursor.head.hash } else { final_header.hash };
         Ok(self.store.advance_final(chain.id, hash).await?)
+    }
+}
+
+/// Whose operations count on a chain.
+struct Registered {
+    entry_points: Vec<Address>,
+    paymasters: Vec<Address>,
+}
+
+impl Registered {
+    fn borrow(&self) -> Payers<'_> {
+        Payers { entry_points: &self.entry_points, paymasters: &self.paymasters }
     }
 }
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::anchor::Anchoring;
 use crate::expire::Sweep;
 use crate::expire_points::PointsSweep;
-use crate::ingest::Ingested;
+use crate::ingest::{Ingested, Span};
 use crate::maintain::{ArchiveSettings, Maintainer, watch_months};
 use crate::{Causes, Service, ServiceError};
 
@@ -98,8 +98,9 @@ async fn follow(
     stop: CancellationToken,
 ) {
     let mut pace = Pace::new(poll_interval);
+    let mut span = Span::default();
     while !stop.is_cancelled() {
-        let outcome = pass(&service, chain).await;
+        let outcome = pass(&service, chain, &mut span).await;
         if let Err(error) = &outcome {
             tracing::warn!(chain = chain.0, error = %Causes(error), "worker pass failed");
         }
@@ -220,12 +221,12 @@ impl Pace {
 }
 
 /// One round; whether there is more to do at once.
-async fn pass(service: &Service, chain: ChainId) -> Result<bool, ServiceError> {
+async fn pass(service: &Service, chain: ChainId, span: &mut Span) -> Result<bool, ServiceError> {
     // Each runs whatever became of the one before: a node that is away holds up no settlement, and an
     // event that waits holds up no release.
-    let ingested = service.ingest_step(chain).await;
+    let ingested = service.ingest_step(chain, span).await;
     let applied = service.apply_pass(chain).await;
     let released = service.release_pass(chain).await;
-    let moved = matches!(ingested?, Ingested::Block(_) | Ingested::WalkedBack(_));
+    let moved = !matches!(ingested?, Ingested::UpToDate | Ingested::Halted);
     Ok(moved || applied? > 0 || released? > 0)
 }

@@ -143,6 +143,7 @@ async fn chain(
         node,
         bundler,
         finality: chain.finality,
+        final_quorum: chain.final_quorum(),
         price,
         start_block: chain.start_block,
         calldata_price: if chain.eip7623 { CalldataPrice::Eip7623 } else { CalldataPrice::Eip2028 },

@@ -10,6 +10,19 @@ use time::OffsetDateTime;
 
 use crate::StoreError;
 
+/// One column of many rows.
+pub(crate) fn column<R, T>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}
+
+/// The same for a value that may not fit.
+pub(crate) fn checked<R, T>(
+    rows: &[R],
+    value: impl Fn(&R) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    rows.iter().map(value).collect()
+}
+
 pub(crate) fn points(micropoints: i64) -> Result<Points, StoreError> {
     u64::try_from(micropoints)
         .ok()

@@ -5,11 +5,14 @@
 //! neither. What the events mean for accounts is taken from [`facts`](crate::facts) and applied one by
 //! one (`settlement`), outside that transaction and never under a lock of the cursor.
 
+use std::collections::HashMap;
+
 use alloy_primitives::{Address, B256, U256};
 use domain::ChainId;
 use domain::chain_fact::BlockRef;
 use sqlx::PgConnection;
 
+use crate::codec::{checked, column};
 use crate::transaction::{Transaction, commit};
 use crate::{Store, StoreError, codec};
 
@@ -22,6 +25,8 @@ pub struct Cursor {
     pub final_block: BlockRef,
     /// Why signing on this chain is halted, if it is.
     pub halt_reason: Option<String>,
+    /// Why signing rests until the ingester takes it back, if it does.
+    pub doubt: Option<String>,
 }
 
 /// A block to ingest.
@@ -69,9 +74,11 @@ pub enum CursorMove {
     Lost,
 }
 
+/// Blocks that follow each other, and where the cursor must stand for them.
 struct Extend<'a> {
     chain: ChainId,
-    block: &'a NewBlock,
+    onto: B256,
+    blocks: &'a [NewBlock],
 }
 
 impl Transaction for Extend<'_> {
@@ -79,76 +86,105 @@ impl Transaction for Extend<'_> {
 
     async fn execute(&self, connection: &mut PgConnection) -> Result<CursorMove, StoreError> {
         let chain = codec::chain_id(self.chain)?;
-        let NewBlock { block, parent_hash, operations } = self.block;
-        let number = codec::signed(block.number)?;
-        let timestamp = codec::signed(block.timestamp.0)?;
+        let Some(NewBlock { block: last, .. }) = self.blocks.last() else {
+            return Ok(CursorMove::Lost);
+        };
         let moved = sqlx::query!(
             r#"UPDATE chain_cursors SET block_number = $2, block_hash = $3, block_timestamp = $4
             WHERE chain_id = $1 AND block_hash = $5 AND halt_reason IS NULL"#,
             chain,
-            number,
-            block.hash.as_slice(),
-            timestamp,
-            parent_hash.as_slice(),
+            codec::signed(last.number)?,
+            last.hash.as_slice(),
+            codec::signed(last.timestamp.0)?,
+            self.onto.as_slice(),
         )
         .execute(&mut *connection)
         .await?;
         if moved.rows_affected() == 0 {
             return Ok(CursorMove::Lost);
         }
-        let visit = sqlx::query_scalar!(
-            r#"INSERT INTO chain_blocks
-                (chain_id, block_hash, block_number, parent_hash, block_timestamp, visit, canonical)
-            VALUES ($1, $2, $3, $4, $5, 1, true)
-            ON CONFLICT (chain_id, block_hash)
-                DO UPDATE SET visit = chain_blocks.visit + 1, canonical = true
-            RETURNING visit"#,
-            chain,
-            block.hash.as_slice(),
-            number,
-            parent_hash.as_slice(),
-            timestamp,
-        )
-        .fetch_one(&mut *connection)
-        .await?;
-        for operation in operations {
-            insert_operation(&mut *connection, chain, block, visit, operation).await?;
-        }
+        let visits = self.insert_blocks(&mut *connection, chain).await?;
+        self.insert_operations(connection, chain, &visits).await?;
         Ok(CursorMove::Moved)
     }
 }
 
-async fn insert_operation(
-    connection: &mut PgConnection,
-    chain: i64,
-    block: &BlockRef,
-    visit: i32,
-    operation: &NewOperation,
-) -> Result<(), StoreError> {
-    sqlx::query!(
-        r#"INSERT INTO chain_events (chain_id, block_hash, log_index, visit, canonical, progress,
-            block_number, block_timestamp, transaction_hash, entry_point, user_op_hash, sender,
-            paymaster, nonce, success, actual_gas_cost_wei, actual_gas_used)
-        VALUES ($1, $2, $3, $4, true, 'pending', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"#,
-        chain,
-        block.hash.as_slice(),
-        codec::signed32(operation.log_index)?,
-        visit,
-        codec::signed(block.number)?,
-        codec::signed(block.timestamp.0)?,
-        operation.transaction_hash.as_slice(),
-        operation.entry_point.as_slice(),
-        operation.user_op_hash.as_slice(),
-        operation.sender.as_slice(),
-        operation.paymaster.as_slice(),
-        &codec::nonce_bytes(operation.nonce),
-        operation.success,
-        codec::numeric(operation.actual_gas_cost)?,
-        codec::numeric(U256::from(operation.actual_gas_used))?,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+impl Extend<'_> {
+    /// How often each block has been ingested, this time included.
+    async fn insert_blocks(
+        &self,
+        connection: &mut PgConnection,
+        chain: i64,
+    ) -> Result<HashMap<B256, i32>, StoreError> {
+        let rows = sqlx::query!(
+            r#"INSERT INTO chain_blocks
+                (chain_id, block_hash, block_number, parent_hash, block_timestamp, visit, canonical)
+            SELECT $1, hash, number, parent, timestamp, 1, true
+            FROM unnest($2::bytea[], $3::bigint[], $4::bytea[], $5::bigint[])
+                AS n (hash, number, parent, timestamp)
+            ON CONFLICT (chain_id, block_hash)
+                DO UPDATE SET visit = chain_blocks.visit + 1, canonical = true
+            RETURNING block_hash, visit"#,
+            chain,
+            &column(self.blocks, |new| new.block.hash.to_vec()),
+            &checked(self.blocks, |new| codec::signed(new.block.number))?,
+            &column(self.blocks, |new| new.parent_hash.to_vec()),
+            &checked(self.blocks, |new| codec::signed(new.block.timestamp.0))?,
+        )
+        .fetch_all(connection)
+        .await?;
+        rows.into_iter().map(|row| Ok((codec::hash(&row.block_hash)?, row.visit))).collect()
+    }
+
+    async fn insert_operations(
+        &self,
+        connection: &mut PgConnection,
+        chain: i64,
+        visits: &HashMap<B256, i32>,
+    ) -> Result<(), StoreError> {
+        let rows: Vec<_> = self
+            .blocks
+            .iter()
+            .flat_map(|new| new.operations.iter().map(|operation| (&new.block, operation)))
+            .collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let visit = |block: &BlockRef| {
+            visits.get(&block.hash).copied().ok_or(StoreError::Corrupt("a block without its row"))
+        };
+        sqlx::query!(
+            r#"INSERT INTO chain_events (chain_id, block_hash, log_index, visit, canonical, progress,
+                block_number, block_timestamp, transaction_hash, entry_point, user_op_hash, sender,
+                paymaster, nonce, success, actual_gas_cost_wei, actual_gas_used)
+            SELECT $1, block_hash, log_index, visit, true, 'pending', block_number, block_timestamp,
+                transaction_hash, entry_point, user_op_hash, sender, paymaster, nonce, success, cost,
+                used
+            FROM unnest($2::bytea[], $3::int[], $4::int[], $5::bigint[], $6::bigint[], $7::bytea[],
+                    $8::bytea[], $9::bytea[], $10::bytea[], $11::bytea[], $12::bytea[], $13::bool[],
+                    $14::numeric[], $15::numeric[])
+                AS n (block_hash, log_index, visit, block_number, block_timestamp, transaction_hash,
+                    entry_point, user_op_hash, sender, paymaster, nonce, success, cost, used)"#,
+            chain,
+            &column(&rows, |(block, _)| block.hash.to_vec()),
+            &checked(&rows, |(_, operation)| codec::signed32(operation.log_index))?,
+            &checked(&rows, |(block, _)| visit(block))?,
+            &checked(&rows, |(block, _)| codec::signed(block.number))?,
+            &checked(&rows, |(block, _)| codec::signed(block.timestamp.0))?,
+            &column(&rows, |(_, operation)| operation.transaction_hash.to_vec()),
+            &column(&rows, |(_, operation)| operation.entry_point.to_vec()),
+            &column(&rows, |(_, operation)| operation.user_op_hash.to_vec()),
+            &column(&rows, |(_, operation)| operation.sender.to_vec()),
+            &column(&rows, |(_, operation)| operation.paymaster.to_vec()),
+            &column(&rows, |(_, operation)| codec::nonce_bytes(operation.nonce).to_vec()),
+            &column(&rows, |(_, operation)| operation.success),
+            &checked(&rows, |(_, operation)| codec::numeric(operation.actual_gas_cost))?,
+            &checked(&rows, |(_, operation)| codec::numeric(U256::from(operation.actual_gas_used)))?,
+        )
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
 }
 
 struct WalkBack {
@@ -204,7 +240,7 @@ impl Store {
     pub async fn cursor(&self, chain: ChainId) -> Result<Option<Cursor>, StoreError> {
         let row = sqlx::query!(
             r#"SELECT block_number, block_hash, block_timestamp, final_number, final_hash,
-                final_timestamp, halt_reason
+                final_timestamp, halt_reason, doubt
             FROM chain_cursors WHERE chain_id = $1"#,
             codec::chain_id(chain)?,
         )
@@ -219,6 +255,7 @@ impl Store {
                     row.final_timestamp,
                 )?,
                 halt_reason: row.halt_reason,
+                doubt: row.doubt,
             })
         })
         .transpose()
@@ -264,7 +301,21 @@ impl Store {
         chain: ChainId,
         block: &NewBlock,
     ) -> Result<CursorMove, StoreError> {
-        commit(&self.pool, &Extend { chain, block }).await
+        self.catch_up_cursor(chain, block.parent_hash, core::slice::from_ref(block)).await
+    }
+
+    /// The same for many blocks, from the one that the cursor stands on to the last of them. Blocks in between that hold
+    /// no operation of ours may be left out where all are final, because nobody walks back over them.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn catch_up_cursor(
+        &self,
+        chain: ChainId,
+        onto: B256,
+        blocks: &[NewBlock],
+    ) -> Result<CursorMove, StoreError> {
+        commit(&self.pool, &Extend { chain, onto, blocks }).await
     }
 
     /// Moves the cursor from a block that is no longer canonical to its parent, and withdraws the
@@ -325,5 +376,37 @@ impl Store {
         .execute(&self.pool)
         .await?;
         Ok(())
+    }
+
+    /// Lets signing on a chain rest for a reason, or go on.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn set_doubt(&self, chain: ChainId, doubt: Option<&str>) -> Result<(), StoreError> {
+        sqlx::query!(
+            r#"UPDATE chain_cursors SET doubt = $2
+            WHERE chain_id = $1 AND doubt IS DISTINCT FROM $2"#,
+            codec::chain_id(chain)?,
+            doubt,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The head at which the first sponsorship that is still open was priced: an operation of ours that is not ingested yet
+    /// lies above it. `None` where nothing is open.
+    ///
+    /// # Errors
+    /// When the database does not carry it out.
+    pub async fn opened_from(&self, chain: ChainId) -> Result<Option<u64>, StoreError> {
+        let block = sqlx::query_scalar!(
+            r#"SELECT min(price_block) FROM reservations
+            WHERE chain_id = $1 AND NOT window_swept AND state = 'open'"#,
+            codec::chain_id(chain)?,
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        block.map(codec::unsigned).transpose()
     }
 }

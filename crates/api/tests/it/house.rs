@@ -347,6 +347,7 @@ fn served(id: u64, url: &Url, tenant: TenantId) -> Chain {
         node: Node::connect(&urls, DEADLINE).unwrap(),
         bundler: Bundler::connect(&urls, DEADLINE, PaymasterSignatureField::Apart).unwrap(),
         finality: Finality::Finalized,
+        final_quorum: 1,
         start_block: 0,
         calldata_price: CalldataPrice::Eip7623,
         price: FixedPrice { micropoints_per_e18_wei: 1_000_000_000_000, markup: Bps(0) },

@@ -104,7 +104,7 @@ async fn a_redirect_is_not_followed() {
 async fn an_answer_without_end_is_cut_off_long_before_the_deadline() {
     let first = Faulty::start(Fault::Flood).await;
     let answer = node(&[first.url()]).chain_id().await;
-    assert!(matches!(answer, Err(RpcError::Malformed { .. })), "{answer:?}");
+    assert!(matches!(answer, Err(RpcError::TooLarge { .. })), "{answer:?}");
 }
 
 #[tokio::test]

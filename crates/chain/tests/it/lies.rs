@@ -1,10 +1,11 @@
 //! Answers that are not what was asked for, as a broken or lagging node gives them.
 
-use alloy_primitives::{Address, B256, address, b256};
+use alloy_primitives::{Address, B256, Bloom, address, b256};
 use chain::RpcError;
-use chain::logs::{LogsError, OperationLog};
-use chain::node::Node;
+use chain::logs::{LogsError, OperationLog, Payers};
+use chain::node::{Header, Node};
 use domain::FeePerGas;
+use domain::chain_fact::ChainTime;
 use serde_json::{Value, json};
 
 use crate::DEADLINE;
@@ -20,6 +21,18 @@ const KNOWN: &str = r#"{
     "timestamp": "0x64"
 }"#;
 
+/// The header of [`KNOWN`], of a chain without bloom filters.
+const fn header() -> Header {
+    Header {
+        number: 7,
+        hash: BLOCK,
+        parent_hash: B256::ZERO,
+        timestamp: ChainTime(100),
+        base_fee_per_gas: FeePerGas(0),
+        logs_bloom: Bloom::ZERO,
+    }
+}
+
 /// A log as it should be: nonce 7, success, cost 10, gas 11.
 fn log() -> Value {
     json!({
@@ -32,6 +45,7 @@ fn log() -> Value {
         ],
         "data": format!("0x{:064x}{:064x}{:064x}{:064x}", 7, 1, 10, 11),
         "blockHash": "0x1111111111111111111111111111111111111111111111111111111111111111",
+        "blockNumber": "0x7",
         "transactionHash": "0x4444444444444444444444444444444444444444444444444444444444444444",
         "logIndex": "0x2",
         "removed": false,
@@ -52,7 +66,8 @@ async fn node(fault: Fault) -> Node {
 async fn read_logs(block: &str, logs: Value) -> Result<Vec<OperationLog>, LogsError> {
     let answers =
         script([("eth_getBlockByHash", block.to_owned()), ("eth_getLogs", logs.to_string())]);
-    node(answers).await.operation_logs(BLOCK, &[ENTRY_POINT], &[PAYMASTER]).await
+    let payers = Payers { entry_points: &[ENTRY_POINT], paymasters: &[PAYMASTER] };
+    node(answers).await.operation_logs(&header(), payers).await
 }
 
 fn is_malformed<T>(answer: &Result<T, LogsError>) -> bool {
@@ -89,6 +104,8 @@ async fn a_log_that_was_not_asked_for_is_malformed() {
         ("/data", json!(format!("{data}00"))),
         ("/blockHash", json!(other_word)),
         ("/blockHash", json!(null)),
+        ("/blockNumber", json!("0x8")),
+        ("/blockNumber", json!(null)),
         ("/transactionHash", json!(null)),
         ("/logIndex", json!(null)),
         ("/logIndex", json!("0x100000000")),

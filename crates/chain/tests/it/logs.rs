@@ -1,7 +1,8 @@
 use alloy::rpc::types::TransactionRequest;
 use alloy_primitives::{Address, B256, Bytes, U256, address, bytes};
 use alloy_sol_types::SolEvent;
-use chain::logs::LogsError;
+use chain::logs::{LogsError, Payers};
+use chain::node::Header;
 use devstack::keys;
 use erc4337::events::{IEntryPoint, UserOperationEvent};
 
@@ -10,14 +11,20 @@ use crate::Chain;
 const ENTRY_POINT: Address = address!("00000000000000000000000000000000000000e1");
 const OTHER_ENTRY_POINT: Address = address!("00000000000000000000000000000000000000e2");
 const FOREIGN_CONTRACT: Address = address!("00000000000000000000000000000000000000e3");
-const PAYMASTER: Address = address!("00000000000000000000000000000000000000a1");
+pub(crate) const PAYMASTER: Address = address!("00000000000000000000000000000000000000a1");
 const OTHER_PAYMASTER: Address = address!("00000000000000000000000000000000000000a2");
 const FOREIGN_PAYMASTER: Address = address!("00000000000000000000000000000000000000a3");
+
+/// Whose operations the tests look for.
+pub(crate) const OURS: Payers<'_> = Payers {
+    entry_points: &[ENTRY_POINT, OTHER_ENTRY_POINT],
+    paymasters: &[PAYMASTER, OTHER_PAYMASTER],
+};
 
 /// Code that emits its calldata as a log: four topics, then 128 bytes of data.
 const ECHO: Bytes = bytes!("6080608060003760603560403560203560003560806000a400");
 
-fn event(paymaster: Address, nonce: u64) -> UserOperationEvent {
+pub(crate) fn event(paymaster: Address, nonce: u64) -> UserOperationEvent {
     UserOperationEvent {
         user_op_hash: B256::repeat_byte(0x11),
         sender: Address::repeat_byte(0x22),
@@ -30,7 +37,7 @@ fn event(paymaster: Address, nonce: u64) -> UserOperationEvent {
 }
 
 /// A chain on which three contracts emit what they are told, and transactions wait for [`Chain::mine`].
-async fn echoing_chain() -> Chain {
+pub(crate) async fn echoing_chain() -> Chain {
     let chain = Chain::start().await;
     for contract in [ENTRY_POINT, OTHER_ENTRY_POINT, FOREIGN_CONTRACT] {
         chain.dev().set_code(contract, &ECHO).await.unwrap();
@@ -39,7 +46,7 @@ async fn echoing_chain() -> Chain {
     chain
 }
 
-async fn emit(chain: &Chain, contract: Address, event: &UserOperationEvent) -> B256 {
+pub(crate) async fn emit(chain: &Chain, contract: Address, event: &UserOperationEvent) -> B256 {
     let log = IEntryPoint::UserOperationEvent {
         userOpHash: event.user_op_hash,
         sender: event.sender,
@@ -73,14 +80,7 @@ async fn the_logs_of_a_block_are_those_of_our_paymasters_in_order() {
 
     let node = chain.node();
     let block = node.header_by_number(1).await.unwrap().unwrap();
-    let logs = node
-        .operation_logs(
-            block.hash,
-            &[ENTRY_POINT, OTHER_ENTRY_POINT],
-            &[PAYMASTER, OTHER_PAYMASTER],
-        )
-        .await
-        .unwrap();
+    let logs = node.operation_logs(&block, OURS).await.unwrap();
 
     let found: Vec<_> = logs
         .iter()
@@ -101,15 +101,21 @@ async fn without_entry_points_or_paymasters_there_are_no_logs() {
     emit(&chain, ENTRY_POINT, &event(PAYMASTER, 0)).await;
     chain.mine(1).await;
     let node = chain.node();
-    let hash = node.head().await.unwrap().hash;
-    assert_eq!(node.operation_logs(hash, &[], &[PAYMASTER]).await, Ok(vec![]));
-    assert_eq!(node.operation_logs(hash, &[ENTRY_POINT], &[]).await, Ok(vec![]));
+    let head = node.head().await.unwrap();
+    let nowhere = Payers { entry_points: &[], ..OURS };
+    let nobody = Payers { paymasters: &[], ..OURS };
+    for payers in [nowhere, nobody] {
+        assert_eq!(node.operation_logs(&head, payers).await, Ok(vec![]));
+        let stretch = node.operation_logs_between(0, head.number, payers, 1).await.unwrap();
+        assert_eq!((stretch.last, stretch.blocks), (head, vec![]));
+    }
 }
 
 #[tokio::test]
 async fn an_unknown_block_is_not_an_empty_one() {
     let chain = Chain::start().await;
-    let unknown = B256::repeat_byte(7);
-    let logs = chain.node().operation_logs(unknown, &[ENTRY_POINT], &[PAYMASTER]).await;
-    assert_eq!(logs, Err(LogsError::UnknownBlock(unknown)));
+    let head = chain.node().head().await.unwrap();
+    let unknown = Header { hash: B256::repeat_byte(7), ..head };
+    let logs = chain.node().operation_logs(&unknown, OURS).await;
+    assert_eq!(logs, Err(LogsError::UnknownBlock(unknown.hash)));
 }

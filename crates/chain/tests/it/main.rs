@@ -9,6 +9,7 @@ mod finality;
 mod lies;
 mod logs;
 mod node;
+mod scripted;
 mod transactions;
 
 use std::time::Duration;

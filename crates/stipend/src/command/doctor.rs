@@ -134,7 +134,7 @@ async fn check_active_signer(
 async fn check_cursor(findings: &mut Findings, store: &store::Store, chain: &Chain) {
     let name = format!("chain {}: ingestion", chain.id);
     match findings.note(&name, store.cursor(ChainId(chain.id)).await).flatten() {
-        Some(cursor) => match cursor.halt_reason {
+        Some(cursor) => match cursor.halt_reason.or(cursor.doubt) {
             Some(reason) => findings.complain(&name, &format!("halted: {reason}")),
             None => println!(
                 "ok    {name} at block {}, final {}",

@@ -23,6 +23,9 @@ pub(crate) struct Chain {
     /// `"finalized"`.
     #[serde(default = "Chain::default_finality")]
     pub(crate) finality: Finality,
+    /// How many of the nodes must show the same block before it counts as final. Default 2, or 1 where there is one
+    /// node: then nobody contradicts it.
+    pub(crate) final_quorum: Option<usize>,
     /// The first block that can hold an operation of ours: the paymaster's deployment.
     pub(crate) start_block: u64,
     /// Whether a transaction pays at least the floor price of its calldata (EIP-7623) and the bundler
@@ -52,6 +55,11 @@ impl Chain {
 
     const fn default_deadline() -> u64 {
         4_000
+    }
+
+    /// How many of the nodes must show the same final block.
+    pub(crate) fn final_quorum(&self) -> usize {
+        self.final_quorum.unwrap_or_else(|| self.rpc_urls.len().clamp(1, 2))
     }
 }
 

@@ -125,6 +125,12 @@ fn chain_errors(chain: &Chain, config: &Config) -> Vec<String> {
     if chain.rpc_urls.is_empty() {
         errors.push(format!("chain {id}: rpc_urls is empty"));
     }
+    if chain.final_quorum == Some(0) || chain.final_quorum() > chain.rpc_urls.len().max(1) {
+        errors.push(format!(
+            "chain {id}: final_quorum is between 1 and the number of rpc_urls, {}",
+            chain.rpc_urls.len()
+        ));
+    }
     if chain.bundler_urls.is_empty() {
         errors.push(format!("chain {id}: bundler_urls is empty"));
     }

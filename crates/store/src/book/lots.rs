@@ -14,8 +14,9 @@ use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::load::{columns, owner};
-use super::save::{all_rows, checked, column};
+use super::save::all_rows;
 use super::{Book, Owner, Record};
+use crate::codec::{checked, column};
 use crate::{StoreError, codec};
 
 /// What is written of points that expire, or were to come back and had expired.

@@ -5,20 +5,8 @@ use uuid::Uuid;
 
 use super::load::columns;
 use super::{Book, Page};
+use crate::codec::{checked, column};
 use crate::{StoreError, codec};
-
-/// One column of many rows.
-pub(super) fn column<R, T>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
-    rows.iter().map(value).collect()
-}
-
-/// The same for a value that may not fit.
-pub(super) fn checked<R, T>(
-    rows: &[R],
-    value: impl Fn(&R) -> Result<T, StoreError>,
-) -> Result<Vec<T>, StoreError> {
-    rows.iter().map(value).collect()
-}
 
 /// Every row was locked, so that one that is missed is a defect.
 pub(super) fn all_rows(affected: u64, rows: usize) -> Result<(), StoreError> {

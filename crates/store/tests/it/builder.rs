@@ -26,6 +26,8 @@ pub(crate) const ENTRY_POINT: Address = Address::repeat_byte(0xee);
 pub(crate) const PAYMASTER: Address = Address::repeat_byte(0xaa);
 /// Chain time of the head at which requests are judged, unless a test moves it.
 pub(crate) const HEAD: u64 = 10_000;
+/// The block at which everything is priced.
+pub(crate) const PRICED_AT: u64 = 1;
 /// The validity of a grant, in seconds.
 pub(crate) const VALIDITY: u64 = 180;
 /// Connections of one store: more than tasks that any test here sets off at once need.
@@ -345,7 +347,7 @@ impl Operation {
                     micropoints_per_e18_wei: self.micropoints_per_wei * 1_000_000_000_000_000_000,
                     markup: Bps(0),
                     source: "fixed".to_owned(),
-                    block_number: 1,
+                    block_number: PRICED_AT,
                 },
                 valid_until: ChainTime(self.head + VALIDITY),
                 head: ChainTime(self.head),
