@@ -74,7 +74,27 @@ CREATE INDEX chain_events_work_idx ON chain_events (chain_id, block_number, log_
 -- The releaser's question: has anything of ours landed in this slot?
 CREATE INDEX chain_events_slot_idx ON chain_events (chain_id, sender, nonce);
 
+-- Slots whose nonce the EntryPoint has used up without an event of ours: by `incrementNonce`, or by an operation
+-- that somebody else paid. Seen at an ingested block, and counted once that block is final; a block that goes
+-- takes along what was seen at it.
+CREATE TABLE used_slots (
+    chain_id bigint NOT NULL,
+    entry_point bytea NOT NULL,
+    sender bytea NOT NULL,
+    nonce bytea NOT NULL,
+    block_number bigint NOT NULL,
+    block_hash bytea NOT NULL,
+    CONSTRAINT used_slots_pkey PRIMARY KEY (chain_id, sender, nonce, entry_point),
+    CONSTRAINT used_slots_lengths CHECK (
+        octet_length(block_hash) = 32 AND octet_length(entry_point) = 20
+        AND octet_length(sender) = 20 AND octet_length(nonce) = 32
+    )
+);
+-- What to withdraw with a block, and what is final by now.
+CREATE INDEX used_slots_block_idx ON used_slots (chain_id, block_number);
+
 GRANT SELECT, INSERT, UPDATE ON chain_cursors, chain_events TO stipend_runtime;
+GRANT SELECT, INSERT, DELETE ON used_slots TO stipend_runtime;
 GRANT SELECT, INSERT, UPDATE, DELETE ON chain_blocks TO stipend_runtime;
 
 -- The unique mark of each step of each event, in the account's own shard and written in the same

@@ -1,10 +1,21 @@
 //! Points come back when nothing can land any more, by the chain's time and finality alone.
 
+use alloy::{
+    primitives::{U256, aliases::U192},
+    sol,
+    sol_types::SolCall,
+};
 use e2e::{
     Env, User, Wallet, on_own_stack,
     user::{max_cost_of, nonce_of},
+    wait,
 };
 use serde_json::Value;
+
+sol! {
+    /// Uses a nonce of the caller's up (ERC-4337).
+    function incrementNonce(uint192 key) external;
+}
 
 /// Brings the chain past a window, first at the head and then for good, and looks that only the second frees the points.
 pub(crate) async fn window_passes(env: &Env, user: &User, op: &Value) {
@@ -12,7 +23,7 @@ pub(crate) async fn window_passes(env: &Env, user: &User, op: &Value) {
     let left = open.last_valid_until.saturating_sub(env.chain_time().await);
     env.pass_seconds(left + 1).await;
     let head = env.head().await;
-    e2e::wait::until("the service has read the head", 30, async || {
+    wait::until("the service has read the head", 30, async || {
         let read = env.ledger.head_block().await;
         if read >= Some(head) { Ok(()) } else { Err(format!("it is at {read:?} of {head}")) }
     })
@@ -74,6 +85,77 @@ fn a_cancelled_operation_is_closed_at_once_and_released_when_it_can_no_longer_la
         window_passes(env, &user, &op).await;
         assert_eq!(user.balances().await, before);
         nonce_serves_again(env, &user, &op).await;
+    });
+}
+
+/// Waits until the points of an operation are back, which its window is still too long for.
+async fn is_freed_before_its_window(env: &Env, user: &User, op: &Value) {
+    user.reaches("open", op).await;
+    // Something else may land first, and is given some blocks for it.
+    env.mine(12).await;
+    env.make_final().await;
+    let freed = user.reaches("released", op).await;
+    assert!(env.chain_time().await <= freed.last_valid_until, "its window is over");
+    user.books_agree(env).await;
+    let refused =
+        env.api.post_keyed("v1/sponsorships", "used-up", &user.sponsorship_body(op)).await;
+    assert_eq!(refused.code(), "nonce_used");
+}
+
+#[test]
+fn an_operation_whose_nonce_the_account_uses_up_itself_frees_its_points_at_once() {
+    on_own_stack(async |env| {
+        let user = env.user("increments", Wallet::SIMPLE_08).await;
+        let op = user.prepares(&user.increment()).await;
+        let key = U192::wrapping_from(nonce_of(&op) >> 64);
+        let call = incrementNonceCall { key }.abi_encode();
+        let sent = user.sends(&user.request.clone().call(user.entry_point(), call)).await;
+        user.reaches("settled_provisional", &sent.op).await;
+        is_freed_before_its_window(env, &user, &op).await;
+    });
+}
+
+#[test]
+fn an_operation_whose_slot_another_payer_uses_frees_its_points_at_once() {
+    on_own_stack(async |env| {
+        let user = env.user("pays-itself", Wallet::SIMPLE_07).await;
+        let op = user.prepares(&user.increment()).await;
+        env.stack.node().set_balance(user.address, U256::from(10_u64.pow(18))).await.unwrap();
+        let mut request = user.increment();
+        request.paymaster_url = None;
+        request.nonce = Some(nonce_of(&op));
+        let sent = user.sends(&request).await;
+        assert!(user.lands(&request, &sent).await.success);
+        is_freed_before_its_window(env, &user, &op).await;
+        assert_eq!(user.balances().await.spent, 0);
+    });
+}
+
+#[test]
+fn a_nonce_that_was_used_in_a_block_that_went_away_frees_nothing() {
+    on_own_stack(async |env| {
+        let user = env.user("undecided", Wallet::SIMPLE_07).await;
+        let op = user.prepares(&user.increment()).await;
+        env.stack.node().set_balance(user.address, U256::from(10_u64.pow(18))).await.unwrap();
+        let mut request = user.increment();
+        request.paymaster_url = None;
+        request.nonce = Some(nonce_of(&op));
+        let cancel = format!("v1/sponsorships/{}/cancel", user.reservation().await.id);
+        env.api.post_nothing(&cancel).await.success();
+        let sent = user.sends(&request).await;
+        let receipt = user.lands(&request, &sent).await;
+        wait::until("the used nonce is noticed", 30, async || {
+            env.ledger.is_used_up(nonce_of(&op)).await.then_some(()).ok_or_else(|| "not yet".into())
+        })
+        .await;
+        env.reorganise_from(receipt.block_number, receipt.block_hash).await;
+        wait::until("the note is taken back", 30, async || {
+            let used = env.ledger.is_used_up(nonce_of(&op)).await;
+            (!used).then_some(()).ok_or_else(|| "it stands".into())
+        })
+        .await;
+        env.make_final().await;
+        user.reaches("open", &op).await;
     });
 }
 

@@ -196,7 +196,7 @@ fn a_reorganisation_of_any_depth_up_to_finality_is_undone_and_redone() {
 
 #[test]
 fn a_reorganisation_past_finality_halts_signing_on_that_chain() {
-    on_hasty_finality(async |env| {
+    on_hasty_finality("stipend_reorganised", async |env| {
         let user = env.user("hasty", Wallet::SIMPLE_07).await;
         let body = user.sponsorship_body(&user.estimates().await);
         let sent = user.sends(&user.increment()).await;
@@ -210,5 +210,69 @@ fn a_reorganisation_past_finality_halts_signing_on_that_chain() {
         let refused = env.api.post_keyed("v1/sponsorships", "halted", &body).await;
         assert_eq!((refused.status, refused.code()), (503, "chain_halted".to_owned()));
         user.reaches("settled_final", &sent.op).await;
+
+        let at = (settled.block_number - 1).to_string();
+        let order = ["admin", "chain", "resume", "--chain", "31337", "--at", &at];
+        let said = env.stipend(&order).await.unwrap();
+        assert!(
+            said.contains("1 events lie above") && said.contains("nothing was changed"),
+            "{said}"
+        );
+        assert!(env.ledger.halted().await.is_some());
+        env.stipend(&[&order[..], &["--send"]].concat()).await.unwrap();
+        assert_eq!(env.ledger.halted().await, None);
+        env.stipend(&order).await.unwrap_err();
+
+        // Who was charged for good stays charged, and everybody is served again.
+        let other = env.user("resumed", Wallet::SIMPLE_08).await;
+        let sent_again = other.sends(&other.increment()).await;
+        other.settles(&sent_again).await;
+        user.reaches("settled_final", &sent.op).await;
+        assert_eq!(env.ledger.halted().await, None);
+    });
+}
+
+#[test]
+fn an_operation_that_no_event_told_of_is_found_by_its_nonce_and_never_released() {
+    on_hasty_finality("stipend_missed", async |env| {
+        let user = env.user("missed", Wallet::SIMPLE_08).await;
+        let request = user.increment();
+        let op = user.prepares(&request).await;
+        both_follow(
+            env,
+            &[
+                Rule::always("eth_getLogs", Fault::NoLogs),
+                Rule::always("eth_getBlockByNumber", Fault::NoBloom),
+                Rule::always("eth_getBlockByHash", Fault::NoBloom),
+            ],
+        );
+        let sent = user.signs_and_submits(&request, &op).await;
+        assert!(user.lands(&request, &sent).await.success);
+        let landed = env.head().await;
+        wait::until("the block is passed without its event", 30, async || {
+            let read = env.ledger.head_block().await;
+            if read >= Some(landed) { Ok(()) } else { Err(format!("it is at {read:?}")) }
+        })
+        .await;
+        both_follow(env, &[]);
+        env.pass_seconds(4_000).await;
+        env.make_final().await;
+        wait::until("the chain is halted", 30, async || {
+            env.mine(1).await;
+            env.ledger.halted().await.ok_or_else(|| "it is not".to_owned())
+        })
+        .await;
+        assert_eq!(env.ledger.halted().await.unwrap(), "missed_event");
+        let held = user.reservation().await;
+        assert_eq!(held.state, "open");
+        assert_eq!(user.balances().await.reserved, held.reserved);
+
+        let (from, to) = ((landed - 1).to_string(), landed.to_string());
+        let order = ["admin", "chain", "reread", "--chain", "31337", "--from", &from, "--to", &to];
+        let said = env.stipend(&order).await.unwrap();
+        assert!(said.contains("1 events were left out"), "{said}");
+        env.stipend(&[&order[..], &["--send"]].concat()).await.unwrap();
+        user.settled_exactly(env, &sent).await;
+        assert_eq!(env.ledger.halted().await, None);
     });
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use alloy::{
-    primitives::{Address, B256, U64, U256},
+    primitives::{Address, B256, U64, U256, keccak256},
     providers::Provider,
 };
 use devstack::{
@@ -166,31 +166,43 @@ pub fn on_lying_nodes(test: impl AsyncFnOnce(&'static Env)) {
     });
 }
 
-/// Runs a test on an installation of its own beside that with the lying nodes, on the same chain, for which a block is final two blocks below
-/// the head.
+/// Runs a test on an installation that nobody else uses, beside that with the lying nodes and on the same chain, with lying nodes of its
+/// own. For it a block is final two blocks below the head. The test may break it for good.
 ///
 /// # Panics
 /// When it does not come up.
-pub fn on_hasty_finality(test: impl AsyncFnOnce(&'static Env)) {
-    static ENV: Started = OnceCell::const_new();
+pub fn on_hasty_finality(database: &str, test: impl AsyncFnOnce(&'static Env)) {
     RUNTIME.block_on(async {
         let (deep, _turn) = lying_nodes().await;
-        let env = started(&ENV, async || {
-            let stack = &deep.stack;
-            let signers = [keys::SIGNER, keys::STANDBY, keys::PAYMASTER_OWNER];
-            let deployed =
-                contracts::deploy(&stack.tools, stack.node(), &signers, deep.deposit).await?;
-            let options = DeploymentOptions {
-                database: "stipend_hasty".to_owned(),
-                paymasters: Some(deployed.paymasters),
-                finality: "{ depth = 2 }".to_owned(),
-                nodes: Vec::new(),
-                ..deep.options.clone()
-            };
-            Env::on(Arc::clone(stack), deep.deposit, options, Vec::new()).await
-        });
-        test(env.await).await;
+        let env = hasty(deep, database).await.unwrap_or_else(|error| panic!("{error}"));
+        let env: &'static Env = Box::leak(Box::new(env));
+        test(env).await;
+        env.stop_service().await;
     });
+}
+
+async fn hasty(deep: &Env, database: &str) -> devstack::Result<Env> {
+    let stack = &deep.stack;
+    // Another list of signers makes other addresses, so that no charge is two installations'.
+    let another = Address::from_word(keccak256(database));
+    let signers = [keys::SIGNER, keys::STANDBY, another];
+    let deployed = contracts::deploy(&stack.tools, stack.node(), &signers, deep.deposit).await?;
+    let nodes = lying_nodes_of(stack).await?;
+    let options = DeploymentOptions {
+        database: database.to_owned(),
+        paymasters: Some(deployed.paymasters),
+        finality: "{ depth = 2 }".to_owned(),
+        nodes: nodes.iter().map(|node| node.url().clone()).collect(),
+        ..deep.options.clone()
+    };
+    let mut env = Env::on(Arc::clone(stack), deep.deposit, options, nodes).await?;
+    env.finality_depth = 2;
+    Ok(env)
+}
+
+async fn lying_nodes_of(stack: &Stack) -> devstack::Result<Vec<ScriptedNode>> {
+    let url = &stack.chain.rpc_url;
+    Ok(vec![ScriptedNode::start(url).await?, ScriptedNode::start(url).await?])
 }
 
 async fn lying_nodes() -> (&'static Env, MutexGuard<'static, ()>) {
@@ -201,10 +213,7 @@ async fn lying_nodes() -> (&'static Env, MutexGuard<'static, ()>) {
         StackOptions { slots_in_an_epoch: DEEP_SLOTS_IN_AN_EPOCH, ..StackOptions::for_tests() };
     let env = started(&ENV, async || {
         let stack = start_stack(&options).await?;
-        let nodes = vec![
-            ScriptedNode::start(&stack.chain.rpc_url).await?,
-            ScriptedNode::start(&stack.chain.rpc_url).await?,
-        ];
+        let nodes = lying_nodes_of(&stack).await?;
         let deployment = DeploymentOptions {
             auto_provision: None,
             stale_head_seconds: OWN_STALE_HEAD_SECONDS,

@@ -230,6 +230,13 @@ impl Ledger {
         sqlx::query_scalar(open).fetch_one(&self.pool).await.unwrap()
     }
 
+    /// Whether the service has seen that something else used a nonce up.
+    pub async fn is_used_up(&self, nonce: U256) -> bool {
+        let used = "SELECT EXISTS (SELECT FROM used_slots WHERE nonce = $1)";
+        let used = sqlx::query_scalar(used).bind(nonce.to_be_bytes_vec());
+        used.fetch_one(&self.pool).await.unwrap()
+    }
+
     /// Why the chain is halted, if it is.
     pub async fn halted(&self) -> Option<String> {
         let reason = "SELECT halt_reason FROM chain_cursors WHERE halt_reason IS NOT NULL";

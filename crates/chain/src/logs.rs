@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use alloy_primitives::aliases::U64;
 use alloy_primitives::{Address, B256, Bloom, Bytes};
+use domain::Slot;
 use domain::chain_fact::{BlockRef, ChainTime};
 use erc4337::events::{USER_OPERATION_EVENT_TOPIC, UserOperationEvent};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -23,6 +24,9 @@ const GET_LOGS: &str = "eth_getLogs";
 const GET_RECEIPTS: &str = "eth_getBlockReceipts";
 /// How many headers are asked for at once.
 const HEADERS_AT_ONCE: usize = 16;
+
+/// How many blocks are looked through at once for what one sender did.
+const LOOK_BACK: u64 = 500;
 
 /// JSON-RPC's code for a method that the other side does not have, and what nodes answer instead of it.
 const NO_SUCH_METHOD: [i64; 2] = [-32601, -32004];
@@ -357,6 +361,39 @@ impl Node {
         }));
         let blocks = blocks.buffered(HEADERS_AT_ONCE).try_collect().await?;
         Ok(Stretch { onto: first.parent_hash, last, blocks })
+    }
+
+    /// The operation of ours that used a slot up in a block from one height to another, both included, if there is one.
+    /// Looked for by its sender, so that what an index of paymasters left out can still be found.
+    ///
+    /// # Errors
+    /// [`LogsError`].
+    pub async fn operation_in_slot(
+        &self,
+        slot: &Slot,
+        from: u64,
+        to: u64,
+        payers: Payers<'_>,
+    ) -> Result<Option<OperationLog>, LogsError> {
+        let mut begin = from;
+        while begin <= to {
+            let end = to.min(begin.saturating_add(LOOK_BACK.saturating_sub(1)));
+            let filter = json!({
+                "fromBlock": format!("{begin:#x}"),
+                "toBlock": format!("{end:#x}"),
+                "address": slot.entry_point,
+                "topics": [USER_OPERATION_EVENT_TOPIC, null, slot.sender.into_word()],
+            });
+            let raw: Vec<RawLog> = self.rpc.ask(GET_LOGS, json!([filter])).await?;
+            let ours: Vec<_> = raw.into_iter().filter(|log| payers.want(log)).collect();
+            let found = payers.check_all(&ours)?;
+            let found = found.into_iter().find(|log| log.event.nonce == slot.nonce);
+            if found.is_some() {
+                return Ok(found);
+            }
+            begin = end.saturating_add(1);
+        }
+        Ok(None)
     }
 
     /// Whether enough endpoints give the same logs.

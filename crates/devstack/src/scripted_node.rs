@@ -151,6 +151,7 @@ impl Shared {
                 }
                 Fault::WrongBlock
                 | Fault::OtherBranch
+                | Fault::NoBloom
                 | Fault::TruncatedLogs
                 | Fault::NoLogs
                 | Fault::RangeLimit(_)

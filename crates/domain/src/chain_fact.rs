@@ -75,23 +75,34 @@ impl ChainFact {
     }
 }
 
+/// Why nothing can land in a slot any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReleaseGround {
+    /// The final block is past every grant's window.
+    WindowPassed,
+    /// The EntryPoint's nonce is past the slot at the final block: `incrementNonce`, or an operation that somebody else
+    /// paid, has used it up.
+    NonceUsed,
+}
+
 /// Proof that no grant up to a final block can land any more: every event up to that block is
 /// ingested and applied, and none of ours is in the slot.
 ///
 /// The machine compares the block's timestamp with the reservation's grants once more, under the
-/// account's lock, so a grant that was added after the proof was made makes it void.
+/// account's lock, so a grant that was added after the proof was made makes one by the window void.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReleaseProof {
     slot: Slot,
     final_block: BlockRef,
+    ground: ReleaseGround,
 }
 
 impl ReleaseProof {
     /// Vouches for a slot at a final block. Only the reader of committed, ingested blocks may call
     /// it.
     #[must_use]
-    pub const fn from_ingested(slot: Slot, final_block: BlockRef) -> Self {
-        Self { slot, final_block }
+    pub const fn from_ingested(slot: Slot, final_block: BlockRef, ground: ReleaseGround) -> Self {
+        Self { slot, final_block, ground }
     }
 
     /// The slot in which nothing of ours landed.
@@ -104,5 +115,11 @@ impl ReleaseProof {
     #[must_use]
     pub const fn final_block(&self) -> &BlockRef {
         &self.final_block
+    }
+
+    /// Why nothing can land behind it.
+    #[must_use]
+    pub const fn ground(&self) -> ReleaseGround {
+        self.ground
     }
 }

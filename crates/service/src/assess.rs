@@ -92,14 +92,14 @@ impl Service {
         Ok(account)
     }
 
-    /// Refuses a slot that an operation of this company has used up, whoever the wallet belonged to
-    /// then.
-    pub(crate) async fn refuse_if_landed(
+    /// Refuses a slot that an operation of this company, or something else, has used up, whoever the
+    /// wallet belonged to then.
+    pub(crate) async fn refuse_if_used_up(
         &self,
         tenant: TenantId,
         slot: &Slot,
     ) -> Result<(), ServiceError> {
-        if self.store.has_landed(tenant, slot).await? {
+        if self.store.is_used_up(tenant, slot).await? {
             return Err(Refusal::Grant(GrantRefusal::NonceUsed).into());
         }
         Ok(())

@@ -180,7 +180,7 @@ impl Service {
     /// Whose operations count. From the database, and asked behind the header of the block that is read: a paymaster is
     /// registered there before its first signature, so that a block which holds an operation of it is never read without
     /// it.
-    async fn payers(&self, chain: &Chain) -> Result<Registered, ServiceError> {
+    pub(crate) async fn payers(&self, chain: &Chain) -> Result<Registered, ServiceError> {
         let registered = self.store.paymasters(chain.id).await?;
         let paymasters = registered.iter().map(|paymaster| paymaster.address).collect();
         let mut entry_points: Vec<_> =
@@ -306,18 +306,19 @@ impl Service {
 }
 
 /// Whose operations count on a chain.
-struct Registered {
+pub(crate) struct Registered {
     entry_points: Vec<Address>,
     paymasters: Vec<Address>,
 }
 
 impl Registered {
-    fn borrow(&self) -> Payers<'_> {
+    pub(crate) fn borrow(&self) -> Payers<'_> {
         Payers { entry_points: &self.entry_points, paymasters: &self.paymasters }
     }
 }
 
-fn operation(log: OperationLog) -> Result<NewOperation, ServiceError> {
+/// A log as the store takes it.
+pub(crate) fn operation(log: OperationLog) -> Result<NewOperation, ServiceError> {
     let event = log.event;
     let actual_gas_used = u128::try_from(event.actual_gas_used).map_err(|_| {
         ServiceError::Node(RpcError::Malformed { what: "actualGasUsed above 2^128".to_owned() })

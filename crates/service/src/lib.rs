@@ -12,6 +12,7 @@
 //! | [`relay`] | the pass-through to the chain's bundler |
 //! | [`bulk`] | many credits at once |
 //! | [`ingest`] · [`apply`] · [`release`] | the chain's word, read, applied, and waited for |
+//! | [`mend`] | what an operator does about a chain that is halted |
 //! | [`expire`] | what the company's services reserved and nobody confirmed in time |
 //! | [`expire_points`] · [`lot`] | points whose time is past; which points a credit is of |
 //! | [`anchor`] | the journal as one hash a day, kept outside the database |
@@ -34,6 +35,7 @@ pub mod identity;
 pub mod ingest;
 pub mod lot;
 pub mod maintain;
+pub mod mend;
 pub mod quote;
 pub mod refusal;
 pub mod relay;

@@ -171,7 +171,7 @@ impl Service {
             return Err(Refusal::KeyReused.into());
         }
         self.refuse_unless_followed(prepared.chain).await?;
-        self.refuse_if_landed(caller.tenant, &prepared.slot).await?;
+        self.refuse_if_used_up(caller.tenant, &prepared.slot).await?;
         self.fresh_head(prepared.chain).await
     }
 

@@ -228,5 +228,8 @@ async fn pass(service: &Service, chain: ChainId, span: &mut Span) -> Result<bool
     let applied = service.apply_pass(chain).await;
     let released = service.release_pass(chain).await;
     let moved = !matches!(ingested?, Ingested::UpToDate | Ingested::Halted);
+    if moved {
+        service.watch_nonces(chain).await?;
+    }
     Ok(moved || applied? > 0 || released? > 0)
 }

@@ -13,6 +13,7 @@ use domain::chain_fact::BlockRef;
 use sqlx::PgConnection;
 
 use crate::codec::{checked, column};
+use crate::slots::forget_used_slots;
 use crate::transaction::{Transaction, commit};
 use crate::{Store, StoreError, codec};
 
@@ -104,7 +105,7 @@ impl Transaction for Extend<'_> {
             return Ok(CursorMove::Lost);
         }
         let visits = self.insert_blocks(&mut *connection, chain).await?;
-        self.insert_operations(connection, chain, &visits).await?;
+        insert_operations(connection, chain, self.blocks, &visits).await?;
         Ok(CursorMove::Moved)
     }
 }
@@ -119,7 +120,10 @@ impl Extend<'_> {
         let rows = sqlx::query!(
             r#"INSERT INTO chain_blocks
                 (chain_id, block_hash, block_number, parent_hash, block_timestamp, visit, canonical)
-            SELECT $1, hash, number, parent, timestamp, 1, true
+            SELECT $1, hash, number, parent, timestamp,
+                1 + coalesce((SELECT max(visit) FROM chain_events e
+                    WHERE e.chain_id = $1 AND e.block_hash = hash), 0),
+                true
             FROM unnest($2::bytea[], $3::bigint[], $4::bytea[], $5::bigint[])
                 AS n (hash, number, parent, timestamp)
             ON CONFLICT (chain_id, block_hash)
@@ -135,25 +139,26 @@ impl Extend<'_> {
         .await?;
         rows.into_iter().map(|row| Ok((codec::hash(&row.block_hash)?, row.visit))).collect()
     }
+}
 
-    async fn insert_operations(
-        &self,
-        connection: &mut PgConnection,
-        chain: i64,
-        visits: &HashMap<B256, i32>,
-    ) -> Result<(), StoreError> {
-        let rows: Vec<_> = self
-            .blocks
-            .iter()
-            .flat_map(|new| new.operations.iter().map(|operation| (&new.block, operation)))
-            .collect();
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let visit = |block: &BlockRef| {
-            visits.get(&block.hash).copied().ok_or(StoreError::Corrupt("a block without its row"))
-        };
-        sqlx::query!(
+/// Stores the operations of blocks as events that wait to be applied.
+pub(crate) async fn insert_operations(
+    connection: &mut PgConnection,
+    chain: i64,
+    blocks: &[NewBlock],
+    visits: &HashMap<B256, i32>,
+) -> Result<(), StoreError> {
+    let rows: Vec<_> = blocks
+        .iter()
+        .flat_map(|new| new.operations.iter().map(|operation| (&new.block, operation)))
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let visit = |block: &BlockRef| {
+        visits.get(&block.hash).copied().ok_or(StoreError::Corrupt("a block without its row"))
+    };
+    sqlx::query!(
             r#"INSERT INTO chain_events (chain_id, block_hash, log_index, visit, canonical, progress,
                 block_number, block_timestamp, transaction_hash, entry_point, user_op_hash, sender,
                 paymaster, nonce, success, actual_gas_cost_wei, actual_gas_used)
@@ -183,8 +188,7 @@ impl Extend<'_> {
         )
         .execute(connection)
         .await?;
-        Ok(())
-    }
+    Ok(())
 }
 
 struct WalkBack {
@@ -227,8 +231,9 @@ impl Transaction for WalkBack {
             chain,
             self.from.as_slice(),
         )
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
+        forget_used_slots(connection, chain, self.from).await?;
         Ok(CursorMove::Moved)
     }
 }
@@ -392,21 +397,5 @@ impl Store {
         .execute(&self.pool)
         .await?;
         Ok(())
-    }
-
-    /// The head at which the first sponsorship that is still open was priced: an operation of ours that is not ingested yet
-    /// lies above it. `None` where nothing is open.
-    ///
-    /// # Errors
-    /// When the database does not carry it out.
-    pub async fn opened_from(&self, chain: ChainId) -> Result<Option<u64>, StoreError> {
-        let block = sqlx::query_scalar!(
-            r#"SELECT min(price_block) FROM reservations
-            WHERE chain_id = $1 AND NOT window_swept AND state = 'open'"#,
-            codec::chain_id(chain)?,
-        )
-        .fetch_one(&self.pool)
-        .await?;
-        block.map(codec::unsigned).transpose()
     }
 }

@@ -1,11 +1,10 @@
-//! What ingested events and final blocks prove, and which events wait for what. The only maker of
-//! proofs.
+//! What ingested events prove, and which of them wait for what. The only maker of chain facts.
 //!
-//! **Invariant:** [`ChainFact`] and [`ReleaseProof`] are made here and nowhere else, from rows that
-//! the [`cursor`](crate::cursor)'s own transactions committed.
+//! **Invariant:** a [`ChainFact`] is made here and nowhere else, from rows that the
+//! [`cursor`](crate::cursor)'s own transactions committed.
 
-use domain::chain_fact::{ChainFact, OperationEvent, ReleaseProof, Sighting};
-use domain::{AccountId, ChainId, Slot, TenantId};
+use domain::chain_fact::{ChainFact, OperationEvent, Sighting};
+use domain::{ChainId, Slot};
 
 use crate::{Store, StoreError, codec};
 
@@ -63,16 +62,6 @@ pub struct Work {
     pub fact: ChainFact,
 }
 
-/// A reservation that can be released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Releasable {
-    /// The company.
-    pub tenant: TenantId,
-    /// The account.
-    pub account: AccountId,
-    /// The proof to release it with.
-    pub proof: ReleaseProof,
-}
 impl Store {
     /// The events that wait for a step, at most `limit`: first what must be undone, latest block
     /// first, then what is to be confirmed or finalised, in chain order. One statement, so that a
@@ -187,87 +176,5 @@ impl Store {
         .execute(&self.pool)
         .await?;
         Ok(())
-    }
-
-    /// Notes of sponsorships that have closed, and whose last window a final block is past, that the
-    /// releaser need not look at them again; at most `limit`, and how many. It is written without the
-    /// accounts' locks: no command reads what it changes, and a CHECK keeps it from what is open.
-    ///
-    /// # Errors
-    /// When the database does not carry it out; they are found again.
-    pub async fn sweep_windows(&self, chain: ChainId, limit: u16) -> Result<u64, StoreError> {
-        let swept = sqlx::query!(
-            r#"WITH closed AS (
-                SELECT r.tenant_id, r.account_id, r.reservation_id
-                FROM chain_cursors c
-                JOIN reservations r
-                    ON r.chain_id = c.chain_id AND r.last_valid_until < c.final_timestamp
-                    AND NOT r.window_swept
-                WHERE c.chain_id = $1 AND r.state IN ('released', 'settled_final')
-                ORDER BY r.last_valid_until LIMIT $2
-                FOR NO KEY UPDATE OF r SKIP LOCKED)
-            UPDATE reservations r SET window_swept = true FROM closed
-            WHERE r.tenant_id = closed.tenant_id AND r.account_id = closed.account_id
-                AND r.reservation_id = closed.reservation_id
-                AND r.state IN ('released', 'settled_final')"#,
-            codec::chain_id(chain)?,
-            i64::from(limit),
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(swept.rows_affected())
-    }
-
-    /// Reservations whose last window a final block is past and in whose slot nothing of ours landed,
-    /// at most `limit`. One statement, so that the final block and the events are of one moment. A
-    /// halted chain releases nothing. An operation that another company's paymaster paid used the slot
-    /// up without landing there for us; an unregistered paymaster's may be ours, and holds the slot.
-    ///
-    /// # Errors
-    /// When the database does not carry it out.
-    pub async fn releasable(
-        &self,
-        chain: ChainId,
-        limit: u16,
-    ) -> Result<Vec<Releasable>, StoreError> {
-        let rows = sqlx::query!(
-            r#"SELECT r.tenant_id, r.account_id, r.entry_point AS "entry_point!",
-                r.sender AS "sender!", r.nonce AS "nonce!", c.final_number, c.final_hash,
-                c.final_timestamp
-            FROM chain_cursors c
-            JOIN reservations r
-                ON r.chain_id = c.chain_id AND r.last_valid_until < c.final_timestamp
-                AND NOT r.window_swept
-            WHERE c.chain_id = $1 AND c.halt_reason IS NULL AND r.state = 'open'
-                AND NOT EXISTS (SELECT FROM chain_events e
-                    WHERE e.chain_id = r.chain_id AND e.sender = r.sender AND e.nonce = r.nonce
-                        AND e.entry_point = r.entry_point AND e.canonical
-                        AND NOT EXISTS (SELECT FROM paymasters p WHERE p.chain_id = e.chain_id
-                            AND p.paymaster = e.paymaster AND p.tenant_id <> r.tenant_id))
-            ORDER BY r.last_valid_until LIMIT $2"#,
-            codec::chain_id(chain)?,
-            i64::from(limit),
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.into_iter()
-            .map(|row| {
-                let slot = Slot {
-                    chain_id: chain,
-                    entry_point: codec::address(&row.entry_point)?,
-                    sender: codec::address(&row.sender)?,
-                    nonce: codec::nonce(&row.nonce)?,
-                };
-                let final_block =
-                    codec::block_ref(row.final_number, &row.final_hash, row.final_timestamp)?;
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "cursor and events were just read as committed"
-                )]
-                let proof = ReleaseProof::from_ingested(slot, final_block);
-                let (tenant, account) = (TenantId(row.tenant_id), AccountId(row.account_id));
-                Ok(Releasable { tenant, account, proof })
-            })
-            .collect()
     }
 }

@@ -26,7 +26,9 @@
 //! | [`sponsorships`] | reservations by slot, and their grants |
 //! | [`settlement`] | chain facts and releases applied to accounts |
 //! | [`cursor`] | where the ingester stands, and the events it stored |
-//! | [`facts`] | what stored events and final blocks prove; the only maker of proofs |
+//! | [`mend`] | what an operator does about a chain that is halted |
+//! | [`facts`] | what stored events prove; the only maker of chain facts |
+//! | [`slots`] | which slots can be released, or were used up; the only maker of release proofs |
 //! | [`journal`] · [`views`] | reading entries and sponsorships |
 //! | [`statements`] | long statements, as jobs |
 //! | [`partitions`] · [`archive`] | months, and how old ones leave the database |
@@ -50,10 +52,12 @@ pub mod facts;
 pub mod funds;
 mod grants;
 pub mod journal;
+pub mod mend;
 pub mod partitions;
 pub mod paymasters;
 mod reservations;
 pub mod settlement;
+pub mod slots;
 pub mod sponsorships;
 pub mod statements;
 pub mod tcc;

@@ -12,7 +12,8 @@ use domain::{AccountId, ChainId, Slot, TenantId};
 
 use crate::book::{Book, LogKey, Needs, NewMark, Record};
 use crate::command::Command;
-use crate::facts::{FactStep, Releasable, Work};
+use crate::facts::{FactStep, Work};
+use crate::slots::Releasable;
 use crate::{Store, StoreError, codec};
 
 pub use crate::book::Owner;
@@ -155,18 +156,21 @@ impl Store {
         }))
     }
 
-    /// Whether an operation that this company paid has landed in a slot. A wallet is unlinked only
-    /// when its operations are final, so that this also holds for one that belonged to another account
-    /// then.
+    /// Whether an operation that this company paid has landed in a slot, or something else has used it up. A
+    /// wallet is unlinked only when its operations are final, so that this also holds for one that belonged to
+    /// another account then.
     ///
     /// # Errors
     /// When the database does not carry it out.
-    pub async fn has_landed(&self, tenant: TenantId, slot: &Slot) -> Result<bool, StoreError> {
-        let landed = sqlx::query_scalar!(
+    pub async fn is_used_up(&self, tenant: TenantId, slot: &Slot) -> Result<bool, StoreError> {
+        let used = sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT FROM chain_events e
                 JOIN paymasters p ON p.chain_id = e.chain_id AND p.paymaster = e.paymaster
                 WHERE e.chain_id = $1 AND e.sender = $2 AND e.nonce = $3 AND e.entry_point = $4
-                    AND e.canonical AND p.tenant_id = $5) AS "landed!""#,
+                    AND e.canonical AND p.tenant_id = $5)
+                OR EXISTS (SELECT FROM used_slots
+                    WHERE chain_id = $1 AND sender = $2 AND nonce = $3 AND entry_point = $4)
+                AS "used!""#,
             codec::chain_id(slot.chain_id)?,
             slot.sender.as_slice(),
             &codec::nonce_bytes(slot.nonce),
@@ -175,7 +179,7 @@ impl Store {
         )
         .fetch_one(&self.pool)
         .await?;
-        Ok(landed)
+        Ok(used)
     }
 
     /// Applies one step of one event to its owner's account, once.

@@ -24,6 +24,8 @@ pub enum Fault {
     WrongBlock,
     /// `eth_getBlockByNumber` shows a block of another branch.
     OtherBranch,
+    /// Blocks have no bloom filter, as on a chain whose nodes give none.
+    NoBloom,
     /// The last log is missing, from `eth_getLogs` or from the receipts of a block.
     TruncatedLogs,
     /// All logs are missing.
@@ -147,6 +149,7 @@ impl Fault {
     fn is_of(self, method: &str) -> bool {
         match self {
             Self::WrongBlock | Self::OtherBranch => method == "eth_getBlockByNumber",
+            Self::NoBloom => matches!(method, "eth_getBlockByNumber" | "eth_getBlockByHash"),
             Self::RangeLimit(_) => method == "eth_getLogs",
             Self::TruncatedLogs | Self::NoLogs => {
                 matches!(method, "eth_getLogs" | "eth_getBlockReceipts")
@@ -199,6 +202,11 @@ impl Fault {
     pub(super) fn spoil(self, method: &str, answer: &mut Value) {
         if self == Self::OtherBranch {
             other_branch(answer);
+        }
+        if self == Self::NoBloom
+            && let Some(bloom) = answer.pointer_mut("/result/logsBloom")
+        {
+            *bloom = json!(format!("0x{}", "0".repeat(512)));
         }
         let is_all = self == Self::NoLogs;
         if !is_all && self != Self::TruncatedLogs {

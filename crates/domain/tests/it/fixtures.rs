@@ -2,7 +2,9 @@
 //! that costs and points can be read off each other.
 
 use alloy_primitives::{Address, B256, U256};
-use domain::chain_fact::{BlockRef, ChainFact, ChainTime, OperationEvent, ReleaseProof, Sighting};
+use domain::chain_fact::{
+    BlockRef, ChainFact, ChainTime, OperationEvent, ReleaseGround, ReleaseProof, Sighting,
+};
 use domain::ledger::sponsorship::GrantRequest;
 use domain::ledger::tcc::{DbTime, TccCommand, TccTerms};
 use domain::ledger::{Balances, Column, Posting};
@@ -81,7 +83,15 @@ pub(crate) fn landing(slot: Slot, sighting: Sighting, cost: Wei) -> ChainFact {
 pub(crate) fn release_proof(slot: Slot, timestamp: u64) -> ReleaseProof {
     let final_block =
         BlockRef { number: 1_000, hash: B256::repeat_byte(0xf1), timestamp: ChainTime(timestamp) };
-    ReleaseProof::from_ingested(slot, final_block)
+    ReleaseProof::from_ingested(slot, final_block, ReleaseGround::WindowPassed)
+}
+
+/// Proof that the slot's nonce was used up by something else, by a final block of any time.
+#[expect(clippy::disallowed_methods, reason = "these tests stand in for the block ingester")]
+pub(crate) fn used_nonce(slot: Slot) -> ReleaseProof {
+    let final_block =
+        BlockRef { number: 1_000, hash: B256::repeat_byte(0xf1), timestamp: ChainTime(0) };
+    ReleaseProof::from_ingested(slot, final_block, ReleaseGround::NonceUsed)
 }
 
 /// The landing of an operation that cost `cost` in a block's only log, on its first visit.

@@ -11,6 +11,7 @@ use domain::ledger::tcc::{DbTime, TccCommand, TccOutcome, TccRefusal, TccState, 
 use crate::account::Account;
 use crate::fixtures::{
     HEAD, VALIDITY, landed, landed_again, micro, release_proof, request, request_at, slot,
+    used_nonce,
 };
 
 /// What a command did to an account in some state.
@@ -204,7 +205,7 @@ const PAST: u64 = HEAD + VALIDITY + 1;
 
 pub(crate) fn sponsorship_rows() -> Vec<Row> {
     type Command = fn(&mut Account) -> String;
-    let commands: [(&'static str, Command); 15] = [
+    let commands: [(&'static str, Command); 16] = [
         ("grant", |account| granted(&account.grant(0, &request(1, 60)))),
         ("grant, its window nearly over", |account| {
             granted(&account.grant(0, &request_at(1, 60, HEAD + VALIDITY - 59)))
@@ -227,6 +228,9 @@ pub(crate) fn sponsorship_rows() -> Vec<Row> {
         }),
         ("cancel, too soon", |account| {
             cancelled(account.cancel(0, &release_proof(slot(0), PAST - 1)))
+        }),
+        ("cancel, the nonce used by something else", |account| {
+            cancelled(account.cancel(0, &used_nonce(slot(0))))
         }),
     ];
     let cell = |state: &'static str, command: Command| {

@@ -1,5 +1,6 @@
 //! `stipend admin`: companies, applications and keys, which are in the database; paymasters, which are on a chain.
 
+mod chain;
 mod ledger;
 pub(crate) mod paymaster;
 mod points;
@@ -41,6 +42,9 @@ pub(crate) enum House {
     /// The journal, held against itself and against what was kept outside.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// Chains that are halted, and the way on.
+    #[command(subcommand)]
+    Chain(chain::ChainCommand),
     /// Points that users already have.
     #[command(subcommand)]
     Points(points::PointsCommand),
@@ -171,6 +175,7 @@ pub(crate) async fn run(config: &Config, house: House) -> Result<(), crate::Fail
             println!("revoked");
         }
         House::Ledger(command) => ledger::run(config, &store, command).await?,
+        House::Chain(command) => chain::run(config, command).await?,
         House::Points(points::PointsCommand::Import(order)) => {
             let tenant = named(&store, order.tenant.clone()).await?;
             points::import(&store, tenant, &order).await?;

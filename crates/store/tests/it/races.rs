@@ -9,9 +9,10 @@ use domain::ledger::funds::FundsRefusal;
 use domain::ledger::sponsorship::{CancelOutcome, FactOutcome, GrantRefusal};
 use domain::ledger::tcc::{DbTime, TccOutcome, TccRefusal, TccTerms};
 use store::Store;
-use store::facts::{FactStep, Releasable, Work};
+use store::facts::{FactStep, Work};
 use store::funds::{Direction, FundsOutcome};
 use store::settlement::Owner;
+use store::slots::Releasable;
 use store::sponsorships::{CloseOutcome, GrantAnswer};
 use store::tcc::TccRequest;
 

@@ -9,7 +9,7 @@ use crate::cargo::root;
 /// The files that may make a proof or open a seal, with what they may call. Tests may make their own.
 const PROOF_MAKERS: [(&str, &str); 3] = [
     ("ChainFact::from_ingested", "crates/store/src/facts.rs"),
-    ("ReleaseProof::from_ingested", "crates/store/src/facts.rs"),
+    ("ReleaseProof::from_ingested", "crates/store/src/slots.rs"),
     (".signature.open()", "crates/store/src/sponsorships.rs"),
 ];
 

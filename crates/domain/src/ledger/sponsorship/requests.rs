@@ -3,7 +3,7 @@
 use alloy_primitives::B256;
 
 use super::{Grant, SponsorshipReservation, SponsorshipState};
-use crate::chain_fact::{ChainTime, ReleaseProof};
+use crate::chain_fact::{ChainTime, ReleaseGround, ReleaseProof};
 use crate::ledger::{Balances, Column, Posting, Step};
 use crate::quote::CostOutOfRange;
 use crate::{Points, Quote, Wei, window};
@@ -216,7 +216,11 @@ pub fn cancel(
         }
         SponsorshipState::Open => {
             let at = proof.final_block().timestamp;
-            if !window::is_past(reservation.last_valid_until(), at) {
+            let is_over = match proof.ground() {
+                ReleaseGround::WindowPassed => window::is_past(reservation.last_valid_until(), at),
+                ReleaseGround::NonceUsed => true,
+            };
+            if !is_over {
                 return unchanged(CancelOutcome::NotYet);
             }
             let state = SponsorshipState::Released;

@@ -9,8 +9,9 @@ use domain::chain_fact::{BlockRef, ChainTime};
 use domain::{ChainId, ReservationId};
 use store::StoreError;
 use store::cursor::{CursorMove, NewBlock, NewOperation};
-use store::facts::{Releasable, Work};
+use store::facts::Work;
 use store::paymasters::Paymaster;
+use store::slots::Releasable;
 use store::wallets::Wallet;
 use tokio::sync::Mutex as Turn;
 
