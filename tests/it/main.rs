@@ -30,6 +30,7 @@ mod readme;
 mod refusals;
 mod reorg;
 mod rest;
+mod rivals;
 mod rotation;
 mod runbooks;
 mod signing_phase;

@@ -9,6 +9,12 @@ use e2e::{Env, Wallet, on_hasty_finality, on_lying_nodes, wait};
 /// How long the ingester has for what it must not do.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Whatever is in a block, neither its logs nor its receipts show it.
+const HIDDEN: [Rule; 2] = [
+    Rule::always("eth_getLogs", Fault::NoLogs),
+    Rule::always("eth_getBlockReceipts", Fault::NoLogs),
+];
+
 /// Both nodes follow the same rules.
 fn both_follow(env: &Env, rules: &[Rule]) {
     env.nodes.iter().for_each(|node| node.follow(rules.to_vec()));
@@ -37,15 +43,19 @@ fn a_node_that_lies_alone_is_not_believed() {
             Rule::always("eth_getBlockByNumber", Fault::WrongBlock),
             Rule::always("eth_getBlockByNumber", Fault::StaleHead(1)),
             Rule::always("eth_getBlockReceipts", Fault::TruncatedLogs),
+            Rule::always("eth_getLogs", Fault::NoLogs),
             Rule::always("eth_getLogs", Fault::Status(429)),
             Rule::always("eth_getLogs", Fault::Disconnect),
         ];
+        let mut told = env.nodes[0].faults();
         for (number, lie) in lies.into_iter().enumerate() {
             let user = env.user(&format!("liar-{number}"), Wallet::SIMPLE_07).await;
             let op = user.prepares(&user.increment()).await;
             env.nodes[0].follow(vec![lie]);
             let sent = user.signs_and_submits(&user.increment(), &op).await;
             user.reaches("settled_provisional", &sent.op).await;
+            assert!(env.nodes[0].faults() > told, "the lie was not told");
+            told = env.nodes[0].faults();
             env.nodes[0].behave();
             env.make_final().await;
             user.settled_exactly(env, &sent).await;
@@ -58,7 +68,7 @@ fn a_block_whose_logs_are_missing_is_not_passed_and_nothing_is_released_behind_i
     on_lying_nodes(async |env| {
         let user = env.user("hidden", Wallet::SIMPLE_08).await;
         let op = user.prepares(&user.increment()).await;
-        both_follow(env, &[Rule::always("eth_getLogs", Fault::NoLogs)]);
+        both_follow(env, &HIDDEN);
         let request = user.increment();
         let sent = user.signs_and_submits(&request, &op).await;
         assert!(user.lands(&request, &sent).await.success);
@@ -120,7 +130,7 @@ fn what_happened_while_nobody_read_is_caught_up_in_stretches_that_the_nodes_give
         env.mine(600).await;
         let head = env.head().await;
 
-        both_follow(env, &[Rule::always("eth_getLogs", Fault::RangeLimit(50))]);
+        env.nodes[1].follow(vec![Rule::always("eth_getLogs", Fault::RangeLimit(50))]);
         let asked = || env.nodes.iter().map(|node| node.asked("eth_getLogs")).sum::<usize>();
         let before = asked();
         env.restart_service().await;
@@ -155,7 +165,7 @@ fn an_operation_that_landed_while_nobody_read_is_looked_for_block_by_block() {
         env.mine(100).await;
 
         // Final, and both nodes leave it out.
-        both_follow(env, &[Rule::always("eth_getLogs", Fault::NoLogs)]);
+        both_follow(env, &HIDDEN);
         env.restart_service().await;
         tokio::time::sleep(PATIENCE).await;
         assert!(env.ledger.head_block().await < Some(landed), "the block was passed");

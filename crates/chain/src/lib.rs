@@ -23,4 +23,4 @@ pub mod simulation;
 pub mod transactions;
 
 pub use error::{ConnectError, RpcError};
-pub use finality::Finality;
+pub use finality::{Agreement, Finality};

@@ -4,20 +4,22 @@
 //! filter, is held against what the node gives: where something of ours may be in the block, the logs of all its receipts
 //! must make exactly that filter.
 
+mod payers;
+
 use std::collections::HashMap;
 
-use alloy_primitives::aliases::U64;
-use alloy_primitives::{Address, B256, Bloom, Bytes};
+use alloy_primitives::{Address, B256, Bloom};
 use domain::Slot;
 use domain::chain_fact::{BlockRef, ChainTime};
 use erc4337::events::{USER_OPERATION_EVENT_TOPIC, UserOperationEvent};
 use futures::{StreamExt, TryStreamExt, stream};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::RpcError;
 use crate::node::{BLOCK_BY_NUMBER, Header, Node, read_header};
 use crate::rpc::{Delivery, Doubt, Reply, Request, read_result};
+pub use payers::Payers;
+use payers::{RawLog, RawReceipt};
 
 const BLOCK_BY_HASH: &str = "eth_getBlockByHash";
 const GET_LOGS: &str = "eth_getLogs";
@@ -35,15 +37,6 @@ const NO_SUCH_METHOD: [i64; 2] = [-32601, -32004];
 /// ([EIP-1474](https://eips.ethereum.org/EIPS/eip-1474#error-codes) has a code for it that few use).
 const TOO_WIDE: [&str; 8] =
     ["range", "limit", "too many", "too large", "more than", "exceed", "response size", "timeout"];
-
-/// Whose operations are looked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Payers<'a> {
-    /// The contracts that emit the events.
-    pub entry_points: &'a [Address],
-    /// Our paymasters.
-    pub paymasters: &'a [Address],
-}
 
 /// One `UserOperationEvent` of one of our paymasters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,104 +125,6 @@ fn speaks_of_width(message: &str) -> bool {
     TOO_WIDE.iter().any(|words| message.contains(words))
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawLog {
-    address: Address,
-    topics: Vec<B256>,
-    data: Bytes,
-    block_hash: Option<B256>,
-    block_number: Option<U64>,
-    /// Not all nodes give it.
-    #[serde(default)]
-    block_timestamp: Option<U64>,
-    transaction_hash: Option<B256>,
-    log_index: Option<U64>,
-    #[serde(default)]
-    removed: bool,
-}
-
-#[derive(Deserialize)]
-struct RawReceipt {
-    logs: Vec<RawLog>,
-}
-
-impl Payers<'_> {
-    /// An empty list in a filter would mean "any".
-    const fn is_nobody(&self) -> bool {
-        self.entry_points.is_empty() || self.paymasters.is_empty()
-    }
-
-    /// A filter for the logs of these blocks
-    /// ([EIP-234](https://eips.ethereum.org/EIPS/eip-234) for one by its hash).
-    fn filter<const N: usize>(&self, blocks: [(&str, Value); N]) -> Value {
-        let payers: Vec<B256> = self.paymasters.iter().map(|payer| payer.into_word()).collect();
-        let which = [
-            ("address", json!(self.entry_points)),
-            ("topics", json!([USER_OPERATION_EVENT_TOPIC, null, null, payers])),
-        ];
-        let filter = blocks.into_iter().chain(which);
-        Value::Object(filter.map(|(name, value)| (name.to_owned(), value)).collect())
-    }
-
-    /// Whether a block with this bloom filter may hold such a log.
-    fn may_be_in(&self, bloom: &Bloom) -> bool {
-        self.entry_points.iter().any(|entry_point| {
-            self.paymasters.iter().any(|paymaster| {
-                let topics = [USER_OPERATION_EVENT_TOPIC, paymaster.into_word()];
-                bloom.contains_raw_log(*entry_point, &topics)
-            })
-        })
-    }
-
-    /// Whether the filter asks for a log.
-    fn want(&self, log: &RawLog) -> bool {
-        self.entry_points.contains(&log.address)
-            && log.topics.first() == Some(&USER_OPERATION_EVENT_TOPIC)
-            && log.topics.get(3).is_some_and(|topic| {
-                self.paymasters.iter().any(|paymaster| paymaster.into_word() == *topic)
-            })
-    }
-
-    /// Checks that a log is one that was asked for.
-    fn check(&self, log: &RawLog) -> Result<OperationLog, RpcError> {
-        if log.removed {
-            return Err(RpcError::malformed("a removed log"));
-        }
-        if !self.entry_points.contains(&log.address) {
-            return Err(RpcError::malformed("a log of another contract"));
-        }
-        let event = UserOperationEvent::decode(&log.topics, &log.data)
-            .map_err(|error| RpcError::malformed(error.to_string()))?;
-        if !self.paymasters.contains(&event.paymaster) {
-            return Err(RpcError::malformed("a log of another paymaster"));
-        }
-        let absent = |what| move || RpcError::malformed(format!("a log without {what}"));
-        Ok(OperationLog {
-            block_number: log.block_number.ok_or_else(absent("its block's number"))?.to(),
-            block_hash: log.block_hash.ok_or_else(absent("its block"))?,
-            log_index: log
-                .log_index
-                .and_then(|index| u32::try_from(index.to::<u64>()).ok())
-                .ok_or_else(absent("an index that fits"))?,
-            transaction_hash: log.transaction_hash.ok_or_else(absent("its transaction"))?,
-            entry_point: log.address,
-            event,
-        })
-    }
-
-    /// The same for many, in chain order.
-    fn check_all(&self, logs: &[RawLog]) -> Result<Vec<OperationLog>, RpcError> {
-        let mut logs: Vec<_> = logs.iter().map(|log| self.check(log)).collect::<Result<_, _>>()?;
-        logs.sort_unstable_by_key(OperationLog::place);
-        if logs.is_sorted_by(|a, b| a.place() < b.place()) {
-            Ok(logs)
-        } else {
-            Err(RpcError::malformed("two logs of a block share an index"))
-        }
-    }
-}
-
 impl OperationLog {
     const fn place(&self) -> (u64, u32) {
         (self.block_number, self.log_index)
@@ -237,9 +132,10 @@ impl OperationLog {
 }
 
 impl Node {
-    /// The `UserOperationEvent`s of a block, by rising log index. All of them or an error: the block and its logs are asked
-    /// of the same endpoint, so that one that has not seen the block yet cannot make it look empty, and where the block's
-    /// bloom filter has something of ours, all its receipts are held against that.
+    /// The `UserOperationEvent`s of a block, by rising log index. The block and its logs are asked of the same endpoint, so
+    /// that one that has not seen the block yet does not make it look empty. Where the block's bloom filter has something
+    /// of ours, the logs are those of all its receipts, which must make at least that filter; without bloom filters, or where
+    /// the node has no `eth_getBlockReceipts`, they are what the node says.
     ///
     /// # Errors
     /// [`LogsError`]; [`RpcError::Malformed`] within it when a log is of another block, contract or paymaster, was
@@ -276,8 +172,16 @@ impl Node {
             return Ok(logs);
         }
         match self.logs_of_receipts(block, payers).await {
-            Ok(all) if all == logs => Ok(logs),
-            Ok(_) => Err(LogsError::Incomplete(block.hash)),
+            Ok(all) => {
+                if all != logs {
+                    tracing::warn!(
+                        block = block.number,
+                        hash = %block.hash,
+                        "the node's logs are not those of its receipts; the receipts are what the header speaks of"
+                    );
+                }
+                Ok(all)
+            }
             // There is nothing to hold the logs against.
             Err(LogsError::Rpc(RpcError::Rpc { code, .. })) if NO_SUCH_METHOD.contains(&code) => {
                 Ok(logs)
@@ -303,7 +207,8 @@ impl Node {
                 bloom.accrue_raw_log(log.address, &log.topics);
                 wanted.extend(payers.want(&log).then_some(log));
             }
-            if bloom != block.logs_bloom {
+            // Some chains' receipts hold more than their headers speak of.
+            if bloom & block.logs_bloom != block.logs_bloom {
                 return Err(LogsError::Incomplete(block.hash));
             }
             Ok(payers.check_all(&wanted)?)
@@ -327,19 +232,13 @@ impl Node {
         let blocks = [("fromBlock", from), ("toBlock", to)];
         let filter =
             payers.filter(blocks.map(|(end, number)| (end, json!(format!("{number:#x}")))));
-        // Asked for nobody's logs a node would answer with everybody's.
-        let logs = if payers.is_nobody() {
-            Request { method: "eth_chainId", params: json!([]) }
-        } else {
-            Request { method: GET_LOGS, params: json!([filter]) }
-        };
-        let requests = [block_by_number(from), block_by_number(to), logs];
+        let which = logs_or_nothing(&filter, payers);
+        let requests = [block_by_number(from), block_by_number(to), which];
         let read = |[first, last, logs]: [Reply; 3]| {
             let absent = || RpcError::malformed("a final block is not there");
             let first = read_header(&first?)?.ok_or_else(absent)?.is_at(from)?;
             let last = read_header(&last?)?.ok_or_else(absent)?.is_at(to)?;
-            let logs = logs?;
-            let raw = if payers.is_nobody() { Vec::new() } else { read_result(GET_LOGS, &logs)? };
+            let raw: Vec<RawLog> = read_result(GET_LOGS, &logs?)?;
             let mut times: HashMap<_, _> = raw.iter().filter_map(RawLog::time).collect();
             times.extend([(first.hash, first.timestamp), (last.hash, last.timestamp)]);
             Ok((first, last, payers.check_all(&raw)?, times))
@@ -351,9 +250,15 @@ impl Node {
         if logs.iter().any(|log| !(from..=to).contains(&log.block_number)) {
             return Err(RpcError::malformed("a log of a block that was not asked for").into());
         }
-        if !payers.is_nobody() {
-            self.hold_against_others(&filter, payers, &logs, quorum).await?;
+        let is_of_another_block = |log: &OperationLog| {
+            [first, last]
+                .iter()
+                .any(|end| end.number == log.block_number && end.hash != log.block_hash)
+        };
+        if logs.iter().any(is_of_another_block) {
+            return Err(RpcError::malformed("a log of another block").into());
         }
+        self.hold_against_others(&last, &filter, payers, &logs, quorum).await?;
         let blocks = logs.chunk_by(|a, b| a.block_hash == b.block_hash).map(<[_]>::to_vec);
         let blocks = stream::iter(blocks.map(async |logs| {
             let block = self.block_of(&logs, &times).await?;
@@ -375,16 +280,24 @@ impl Node {
         to: u64,
         payers: Payers<'_>,
     ) -> Result<Option<OperationLog>, LogsError> {
-        let mut begin = from;
+        let (mut begin, mut length) = (from, LOOK_BACK);
         while begin <= to {
-            let end = to.min(begin.saturating_add(LOOK_BACK.saturating_sub(1)));
+            let end = to.min(begin.saturating_add(length.saturating_sub(1)));
             let filter = json!({
                 "fromBlock": format!("{begin:#x}"),
                 "toBlock": format!("{end:#x}"),
                 "address": slot.entry_point,
                 "topics": [USER_OPERATION_EVENT_TOPIC, null, slot.sender.into_word()],
             });
-            let raw: Vec<RawLog> = self.rpc.ask(GET_LOGS, json!([filter])).await?;
+            let raw: Result<Vec<RawLog>, _> = self.rpc.ask(GET_LOGS, json!([filter])).await;
+            let raw = match raw.map_err(LogsError::from) {
+                Ok(raw) => raw,
+                Err(LogsError::TooWide(_)) if length > 1 => {
+                    length /= 2;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let ours: Vec<_> = raw.into_iter().filter(|log| payers.want(log)).collect();
             let found = payers.check_all(&ours)?;
             let found = found.into_iter().find(|log| log.event.nonce == slot.nonce);
@@ -396,9 +309,11 @@ impl Node {
         Ok(None)
     }
 
-    /// Whether enough endpoints give the same logs.
+    /// Whether enough endpoints that have the last of the blocks give the same logs. One that does not answer, lags or
+    /// talks nonsense says nothing.
     async fn hold_against_others(
         &self,
+        last: &Header,
         filter: &Value,
         payers: Payers<'_>,
         logs: &[OperationLog],
@@ -408,19 +323,31 @@ impl Node {
         if quorum <= 1 {
             return Ok(());
         }
-        let request = Request { method: GET_LOGS, params: json!([filter]) };
-        let answers = self.rpc.ask_all::<Vec<RawLog>>(&request).await;
-        let mut witnesses: usize = 0;
-        for raw in answers.into_iter().flatten() {
-            if payers.check_all(&raw)? != logs {
-                return Err(LogsError::Disputed);
+        let which = logs_or_nothing(filter, payers);
+        let requests = [block_by_number(last.number), which];
+        let (mut witnesses, mut too_wide) = (0_usize, None);
+        for [header, raw] in self.rpc.ask_all(&requests, quorum).await {
+            let header = header.and_then(|header| read_header(&header));
+            if !matches!(header, Ok(Some(header)) if header.is_same(last)) {
+                continue;
             }
-            witnesses = witnesses.saturating_add(1);
+            let theirs = raw.map_err(LogsError::from).and_then(|raw| {
+                let raw: Vec<RawLog> = read_result(GET_LOGS, &raw)?;
+                Ok(payers.check_all(&raw)?)
+            });
+            match theirs {
+                Ok(theirs) if theirs == logs => {
+                    witnesses = witnesses.saturating_add(1);
+                }
+                Ok(_) => return Err(LogsError::Disputed),
+                Err(error @ LogsError::TooWide(_)) => too_wide = Some(error),
+                Err(_) => {}
+            }
         }
-        if witnesses < quorum {
-            return Err(RpcError::malformed("too few endpoints give the logs").into());
+        if witnesses >= quorum {
+            return Ok(());
         }
-        Ok(())
+        Err(too_wide.unwrap_or_else(|| RpcError::malformed("too few nodes give the logs").into()))
     }
 
     /// The block that some logs are of.
@@ -442,10 +369,16 @@ impl Node {
     }
 }
 
-impl RawLog {
-    fn time(&self) -> Option<(B256, ChainTime)> {
-        Some((self.block_hash?, ChainTime(self.block_timestamp?.to())))
+/// Asked for nobody's logs a node would answer with everybody's: then it is asked for those of no event.
+fn logs_or_nothing(filter: &Value, payers: Payers<'_>) -> Request<'static> {
+    let mut filter = filter.clone();
+    if payers.is_nobody()
+        && let Some(filter) = filter.as_object_mut()
+    {
+        filter.insert("address".to_owned(), json!(Address::ZERO));
+        filter.insert("topics".to_owned(), json!([B256::ZERO]));
     }
+    Request { method: GET_LOGS, params: json!([filter]) }
 }
 
 fn block_by_hash(block: &Header) -> Request<'static> {
@@ -460,7 +393,7 @@ fn block_by_number(number: u64) -> Request<'static> {
 fn is_known(block: &Header, reply: Reply) -> Result<(), LogsError> {
     match read_header(&reply?)? {
         None => Err(LogsError::UnknownBlock(block.hash)),
-        Some(known) if known != *block => {
+        Some(known) if !known.is_same(block) => {
             Err(RpcError::malformed("another block than was asked for").into())
         }
         Some(_) => Ok(()),

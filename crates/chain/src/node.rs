@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::rpc::{Delivery, Doubt, Reply, Request, RpcClient, read_result};
-use crate::{ConnectError, Finality, RpcError};
+use crate::{ConnectError, RpcError};
 
-/// What nodes answer when there is no block under a tag yet
-/// ([execution-apis](https://github.com/ethereum/execution-apis), and older Geth in words).
-const UNKNOWN_BLOCK_CODE: i64 = -39001;
+/// What nodes answer about the state of a block that they do not have, or whose state they keep no more.
+const UNKNOWN_STATE: [&str; 5] =
+    ["not found", "unknown block", "missing trie node", "could not find", "not available"];
 
 pub(crate) const BLOCK_BY_NUMBER: &str = "eth_getBlockByNumber";
 
@@ -59,6 +59,15 @@ impl Header {
     #[must_use]
     pub const fn block(&self) -> BlockRef {
         BlockRef { number: self.number, hash: self.hash, timestamp: self.timestamp }
+    }
+
+    /// Whether it is the same block. Nodes leave out different things; what both say must be the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.block() == other.block()
+            && self.parent_hash == other.parent_hash
+            && (self.logs_bloom.is_zero()
+                || other.logs_bloom.is_zero()
+                || self.logs_bloom == other.logs_bloom)
     }
 
     /// The block of the height that was asked for.
@@ -123,15 +132,21 @@ impl Doubt for Missing {
     }
 }
 
-/// What a chain's endpoints say together of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Agreement {
-    /// Enough of them have it at its height.
-    Confirmed,
-    /// Too few of them have it yet.
-    Unconfirmed,
-    /// One of them has another block there.
-    Contradicted,
+/// Why there is no answer about a block's state.
+struct AtBlock(RpcError);
+
+impl From<RpcError> for AtBlock {
+    fn from(error: RpcError) -> Self {
+        Self(error)
+    }
+}
+
+impl Doubt for AtBlock {
+    fn may_another_know(&self) -> bool {
+        let RpcError::Rpc { message, .. } = &self.0 else { return self.0.may_another_know() };
+        let message = message.to_ascii_lowercase();
+        UNKNOWN_STATE.iter().any(|words| message.contains(words))
+    }
 }
 
 /// At which block state is read.
@@ -224,46 +239,7 @@ impl Node {
         }
     }
 
-    /// Whether enough endpoints have this block at its height. One that has none yet, or does not answer, says nothing.
-    pub async fn agreement(&self, block: &Header, quorum: usize) -> Agreement {
-        let quorum = quorum.min(self.rpc.endpoints());
-        if quorum <= 1 {
-            return Agreement::Confirmed;
-        }
-        let tag = format!("{:#x}", block.number);
-        let request = Request { method: BLOCK_BY_NUMBER, params: json!([tag, false]) };
-        let answers = self.rpc.ask_all::<Option<RawHeader>>(&request).await;
-        let known: Vec<Header> =
-            answers.into_iter().flatten().flatten().map(Header::from).collect();
-        if known.iter().any(|header| header != block) {
-            Agreement::Contradicted
-        } else if known.len() >= quorum {
-            Agreement::Confirmed
-        } else {
-            Agreement::Unconfirmed
-        }
-    }
-
-    /// The highest block that the rule calls final, or `None` while there is none, as on a young chain.
-    ///
-    /// # Errors
-    /// [`RpcError`].
-    pub async fn final_header(&self, finality: &Finality) -> Result<Option<Header>, RpcError> {
-        match finality {
-            Finality::Finalized => no_block_yet(self.header_by_tag("finalized").await),
-            Finality::Safe => no_block_yet(self.header_by_tag("safe").await),
-            Finality::Depth(depth) => {
-                let head = self.head().await?;
-                match head.number.checked_sub(*depth) {
-                    Some(number) if number == head.number => Ok(Some(head)),
-                    Some(number) => self.header_by_number(number).await,
-                    None => Ok(None),
-                }
-            }
-        }
-    }
-
-    async fn header_by_tag(&self, tag: &str) -> Result<Option<Header>, RpcError> {
+    pub(crate) async fn header_by_tag(&self, tag: &str) -> Result<Option<Header>, RpcError> {
         let raw: Option<RawHeader> = self.rpc.ask(BLOCK_BY_NUMBER, json!([tag, false])).await?;
         Ok(raw.map(Header::from))
     }
@@ -361,7 +337,12 @@ impl Node {
     ) -> Result<C::Return, RpcError> {
         let input = Bytes::from(call.abi_encode());
         let params = json!([{ "to": contract, "input": input }, at.param()]);
-        let returned: Bytes = self.rpc.ask("eth_call", params).await?;
+        let request = [Request { method: "eth_call", params }];
+        let read = |[reply]: [Reply; 1]| -> Result<Bytes, AtBlock> {
+            Ok(read_result("eth_call", &reply?)?)
+        };
+        let returned = self.rpc.send_together(Delivery::Repeatable, &request, read).await;
+        let returned = returned.map_err(|AtBlock(error)| error)?;
         C::abi_decode_returns_validate(&returned).map_err(|_| {
             RpcError::malformed(format!(
                 "{contract} returned {} bytes that are no result of {}",
@@ -369,19 +350,5 @@ impl Node {
                 C::SIGNATURE
             ))
         })
-    }
-}
-
-/// Some nodes answer with an error instead of null while no block is final.
-fn no_block_yet(answer: Result<Option<Header>, RpcError>) -> Result<Option<Header>, RpcError> {
-    match answer {
-        Err(RpcError::Rpc { code, message, .. })
-            if code == UNKNOWN_BLOCK_CODE
-                || message == "finalized block not found"
-                || message == "safe block not found" =>
-        {
-            Ok(None)
-        }
-        Ok(_) | Err(_) => answer,
     }
 }

@@ -104,13 +104,17 @@ impl RpcClient {
         let mut last = E::from(RpcError::malformed("no endpoint was asked"));
         let mut doubted: Vec<&Endpoint> = Vec::new();
         for (endpoint, left) in self.in_order().into_iter().zip((1..=self.endpoints.len()).rev()) {
+            if !doubted.is_empty() && endpoint.breaker.is_open() {
+                // There is an answer already, if not the best.
+                break;
+            }
             let left = u32::try_from(left).unwrap_or(u32::MAX);
             let share = end.saturating_duration_since(Instant::now()) / left;
-            last = match self.exchange(endpoint, requests, share).await {
+            match self.exchange(endpoint, requests, share).await {
                 Ok(replies) => match read(replies) {
                     Err(doubt) if doubt.may_another_know() && delivery == Delivery::Repeatable => {
                         doubted.push(endpoint);
-                        doubt
+                        last = doubt;
                     }
                     answer => {
                         endpoint.breaker.close();
@@ -120,38 +124,45 @@ impl RpcClient {
                 },
                 Err(failure) => {
                     endpoint.failed();
-                    match (failure, delivery) {
+                    let error = match (failure, delivery) {
                         (Failure::Uncertain(error), Delivery::Once) => return Err(error.into()),
                         (Failure::Uncertain(error), Delivery::Repeatable)
-                        | (Failure::NotTaken(error), _) => {
-                            if left > 1 {
-                                tracing::warn!(
-                                    host = endpoint.host,
-                                    %error,
-                                    "RPC endpoint failed, trying the next"
-                                );
-                            }
-                            error.into()
-                        }
+                        | (Failure::NotTaken(error), _) => error,
+                    };
+                    if left > 1 {
+                        tracing::warn!(host = endpoint.host, %error, "RPC endpoint failed, trying the next");
+                    }
+                    // What an endpoint said counts for more than that another one said nothing.
+                    if doubted.is_empty() {
+                        last = error.into();
                     }
                 }
-            };
+            }
         }
         Err(last)
     }
 
-    /// Asks all endpoints the same thing at once: what each says, in no order.
-    pub(crate) async fn ask_all<T: DeserializeOwned>(
+    /// Asks all endpoints the same things at once: what each says, in no order. Those that failed several times in a row are
+    /// left out, as long as `enough` others are there.
+    pub(crate) async fn ask_all<const N: usize>(
         &self,
-        request: &Request<'_>,
-    ) -> Vec<Result<T, RpcError>> {
-        let answers = self.endpoints.iter().map(async |endpoint| {
-            match self.exchange(endpoint, core::array::from_ref(request), self.deadline).await {
-                Ok([reply]) => read_result(request.method, &reply?),
-                Err(Failure::NotTaken(error) | Failure::Uncertain(error)) => Err(error),
+        requests: &[Request<'_>; N],
+        enough: usize,
+    ) -> Vec<[Reply; N]> {
+        let order = self.in_order();
+        let closed = order.iter().filter(|endpoint| !endpoint.breaker.is_open()).count();
+        let asked = order.into_iter().take(closed.max(enough));
+        let answers = asked.map(async |endpoint| {
+            match self.exchange(endpoint, requests, self.deadline).await {
+                Ok(replies) => Some(replies),
+                Err(Failure::NotTaken(error) | Failure::Uncertain(error)) => {
+                    tracing::warn!(host = endpoint.host, %error, "RPC endpoint failed");
+                    endpoint.failed();
+                    None
+                }
             }
         });
-        join_all(answers).await
+        join_all(answers).await.into_iter().flatten().collect()
     }
 
     /// How many endpoints there are.

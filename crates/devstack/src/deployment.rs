@@ -1,6 +1,6 @@
 //! The service on top of the stack: configured, migrated, with a tenant, an app and keys.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use alloy::primitives::{Address, U256};
 use url::Url;
@@ -43,6 +43,8 @@ pub struct DeploymentOptions {
     pub paymasters: Option<BTreeMap<String, Address>>,
     /// Which process reads the chain.
     pub worker: Worker,
+    /// The binary; `None` for the one that `cargo build` leaves.
+    pub binary: Option<PathBuf>,
     /// The nodes that it asks, in order of preference; none for the stack's own.
     pub nodes: Vec<Url>,
 }
@@ -60,6 +62,7 @@ impl Default for DeploymentOptions {
             database: "stipend".to_owned(),
             paymasters: None,
             worker: Worker::Inside,
+            binary: None,
             nodes: Vec::new(),
         }
     }
@@ -113,7 +116,8 @@ impl Deployment {
         let paymasters = options.paymasters.as_ref().unwrap_or(&stack.chain.paymasters);
         let text = configuration(stack, port, options, paymasters);
         fs::write(&config, text).map_err(io(format!("write {}", config.display())))?;
-        let binary = ServiceOptions::debug_binary(&stack.tools);
+        let built = || ServiceOptions::debug_binary(&stack.tools);
+        let binary = options.binary.clone().unwrap_or_else(built);
         let service = ServiceOptions {
             name: options.database.clone(),
             binary,

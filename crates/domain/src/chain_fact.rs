@@ -1,8 +1,8 @@
 //! Proof of what the chain said.
 //!
 //! The two proofs below are the only things that move a sponsorship's points after the grant. Their
-//! constructors are named in `clippy.toml` as disallowed: only `store::facts`, which reads
-//! events that the block ingester committed, may call them, and the lint fails the build elsewhere.
+//! constructors are named in `clippy.toml` as disallowed: only `store::facts` and `store::slots`, which read
+//! what the block ingester committed, may call them, and the lint fails the build elsewhere.
 
 use alloy_primitives::{Address, B256};
 

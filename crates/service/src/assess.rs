@@ -119,8 +119,13 @@ impl Service {
     /// The chain's head, unless it is far from the wall clock: a signature whose window is reckoned
     /// from an old block could be valid for longer than its reservation is meant to be.
     pub(crate) async fn fresh_head(&self, chain: &Chain) -> Result<Header, ServiceError> {
-        let head = chain.node.head().await.map_err(ServiceError::Node)?;
-        let seconds = head.timestamp.0.abs_diff(wall_seconds());
+        let mut head = chain.node.head().await.map_err(ServiceError::Node)?;
+        let mut seconds = head.timestamp.0.abs_diff(wall_seconds());
+        if seconds > self.settings.stale_head_seconds {
+            // The node that is asked first may stand still while others go on.
+            head = chain.node.newest_head().await.map_err(ServiceError::Node)?;
+            seconds = head.timestamp.0.abs_diff(wall_seconds());
+        }
         if seconds > self.settings.stale_head_seconds {
             return Err(Refusal::StaleHead { chain: chain.id, seconds }.into());
         }

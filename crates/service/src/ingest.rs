@@ -7,22 +7,23 @@
 //! back by one, and the events of the block that went are withdrawn; never below what was final, which
 //! is a named halt instead.
 //!
-//! No block becomes final here that the chain's other nodes show otherwise: while they do, nothing more
-//! becomes final and nothing is signed.
+//! No block becomes final here that the chain's other nodes show otherwise, and no chain is halted for one
+//! that they do not show: while they disagree, nothing more becomes final and nothing is signed.
 
+mod catch_up;
 mod span;
 
 use alloy_primitives::{Address, B256};
-use chain::RpcError;
 use chain::logs::{LogsError, OperationLog, Payers};
-use chain::node::{Agreement, Header};
-use domain::ChainId;
+use chain::node::Header;
+use chain::{Agreement, RpcError};
 use domain::follow::{Step, step};
+use domain::{ChainId, TenantId};
 use store::cursor::{Cursor, CursorMove, NewBlock, NewOperation};
 
 use crate::chains::Chain;
 use crate::{Service, ServiceError};
-pub use span::Span;
+use span::Span;
 
 /// The reason of a halt after the chain contradicted what it had called final.
 pub const HALT_PAST_FINALITY: &str = "reorganisation_past_finality";
@@ -30,7 +31,15 @@ pub const HALT_PAST_FINALITY: &str = "reorganisation_past_finality";
 pub const NODES_DISAGREE: &str = "nodes_disagree";
 
 /// How far below the head at which it was priced an operation is still looked for: the head may have been replaced since.
-const REPLACEABLE: u64 = 256;
+pub(crate) const REPLACEABLE: u64 = 256;
+
+/// What an ingester remembers of a chain from one step to the next. Losing it costs a few questions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    span: Span,
+    /// The last final block that the nodes agreed on.
+    agreed: Option<B256>,
+}
 
 /// What one step of the ingester did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +64,10 @@ impl Service {
     pub async fn ingest_step(
         &self,
         chain_id: ChainId,
-        span: &mut Span,
+        reading: &mut Reading,
     ) -> Result<Ingested, ServiceError> {
         let chain = self.chain(chain_id)?;
-        let final_header = self.final_header(chain).await?;
+        let final_header = self.final_header(chain, reading).await?;
         let Some(cursor) = self.store.cursor(chain.id).await? else {
             return self.start(chain, final_header).await;
         };
@@ -72,43 +81,60 @@ impl Service {
             // against its header.
             let opened_from = self.store.opened_from(chain.id).await?;
             let until = opened_from.map_or(u64::MAX, |head| head.saturating_sub(REPLACEABLE));
-            let until =
-                until.min(last.number).min(cursor.head.number.saturating_add(span.blocks()));
-            if until > next {
-                return self.catch_up(chain, &cursor, until, span).await;
+            let until = until.min(last.number);
+            if until > next && reading.span.blocks() > 1 {
+                return self.catch_up(chain, &cursor, until, &mut reading.span).await;
             }
         }
         let next = chain.node.header_by_number(next).await.map_err(ServiceError::Node)?;
-        let ingested = match next {
-            Some(header) => self.follow(chain, &cursor, &header).await?,
+        let ingested = match &next {
+            Some(header) => self.follow(chain, &cursor, header).await?,
             None => self.check_tip(chain, &cursor).await?,
         };
         if behind.is_some() {
-            span.widen();
+            reading.span.widen();
         }
         if let Some(final_header) = final_header {
-            self.settle_finality(chain, &final_header, ingested).await?;
+            let stored = next.filter(|_| matches!(ingested, Ingested::Block(_)));
+            self.settle_finality(chain, &final_header, stored.as_ref()).await?;
         }
         Ok(ingested)
     }
 
-    /// The highest final block that the chain's nodes agree on; `None` while there is none. That they do not is noted
-    /// where the signing processes see it.
-    async fn final_header(&self, chain: &Chain) -> Result<Option<Header>, ServiceError> {
-        let header = chain.node.final_header(&chain.finality).await.map_err(ServiceError::Node)?;
-        let Some(header) = header else { return Ok(None) };
-        match chain.node.agreement(&header, chain.final_quorum).await {
+    /// The highest block that enough of the chain's nodes call final, and that all who have it show alike; `None` while
+    /// there is none.
+    async fn final_header(
+        &self,
+        chain: &Chain,
+        reading: &mut Reading,
+    ) -> Result<Option<Header>, ServiceError> {
+        let header = chain.node.final_header_of(&chain.finality, chain.final_quorum).await;
+        let Some(header) = header.map_err(ServiceError::Node)? else { return Ok(None) };
+        if reading.agreed != Some(header.hash) {
+            if !self.is_agreed(chain, &header).await? {
+                return Ok(None);
+            }
+            reading.agreed = Some(header.hash);
+        }
+        Ok(Some(header))
+    }
+
+    /// Whether enough nodes show this block at its height. That two show different ones is noted where the signing
+    /// processes see it.
+    async fn is_agreed(&self, chain: &Chain, header: &Header) -> Result<bool, ServiceError> {
+        match chain.node.agreement(header, chain.final_quorum).await {
             Agreement::Confirmed => {
                 self.store.set_doubt(chain.id, None).await?;
-                Ok(Some(header))
+                Ok(true)
             }
             Agreement::Unconfirmed => {
-                tracing::debug!(
+                tracing::warn!(
                     chain = chain.id.0,
                     block = header.number,
-                    "too few nodes have the final block yet"
+                    quorum = chain.final_quorum,
+                    "too few nodes show this block: nothing more becomes final until they do"
                 );
-                Ok(None)
+                Ok(false)
             }
             Agreement::Contradicted => {
                 tracing::error!(
@@ -116,72 +142,29 @@ impl Service {
                     block = header.number,
                     hash = %header.hash,
                     reason = NODES_DISAGREE,
-                    "the chain's nodes show different final blocks: nothing is signed or becomes final on it until they agree"
+                    "the chain's nodes show different blocks: nothing is signed or becomes final on it until they agree"
                 );
                 self.store.set_doubt(chain.id, Some(NODES_DISAGREE)).await?;
-                Ok(None)
+                Ok(false)
             }
         }
-    }
-
-    /// Reads the blocks from the cursor to `to`, which is final, at once.
-    async fn catch_up(
-        &self,
-        chain: &Chain,
-        cursor: &Cursor,
-        to: u64,
-        span: &mut Span,
-    ) -> Result<Ingested, ServiceError> {
-        let from = cursor.head.number.saturating_add(1);
-        let payers = self.payers(chain).await?;
-        let read =
-            chain.node.operation_logs_between(from, to, payers.borrow(), chain.final_quorum).await;
-        let stretch = match read {
-            Ok(stretch) => stretch,
-            Err(LogsError::TooWide(error)) => {
-                span.narrow();
-                tracing::info!(
-                    chain = chain.id.0,
-                    blocks = span.blocks(),
-                    %error,
-                    "the node gives no such stretch of blocks, a shorter one is asked for"
-                );
-                return Ok(Ingested::Narrowed);
-            }
-            Err(error) => return Err(ServiceError::Node(error.into())),
-        };
-        if stretch.onto != cursor.head.hash {
-            return self.part_with_head(chain, cursor).await;
-        }
-        let end = NewBlock {
-            block: stretch.last.block(),
-            parent_hash: stretch.last.parent_hash,
-            operations: Vec::new(),
-        };
-        let mut blocks = Vec::with_capacity(stretch.blocks.len().saturating_add(1));
-        for (block, logs) in stretch.blocks {
-            let operations = logs.into_iter().map(operation).collect::<Result<_, _>>()?;
-            // Nobody walks back from it: it is final.
-            let parent_hash =
-                if block.hash == end.block.hash { end.parent_hash } else { B256::ZERO };
-            blocks.push(NewBlock { block, parent_hash, operations });
-        }
-        if blocks.last().is_none_or(|found| found.block.hash != end.block.hash) {
-            blocks.push(end);
-        }
-        if self.store.catch_up_cursor(chain.id, stretch.onto, &blocks).await? == CursorMove::Lost {
-            return Ok(Ingested::UpToDate);
-        }
-        self.store.advance_final(chain.id, stretch.last.hash).await?;
-        span.widen();
-        Ok(Ingested::Block(stretch.last.number))
     }
 
     /// Whose operations count. From the database, and asked behind the header of the block that is read: a paymaster is
     /// registered there before its first signature, so that a block which holds an operation of it is never read without
     /// it.
     pub(crate) async fn payers(&self, chain: &Chain) -> Result<Registered, ServiceError> {
-        let registered = self.store.paymasters(chain.id).await?;
+        self.payers_of(chain, None).await
+    }
+
+    /// The same of one company.
+    pub(crate) async fn payers_of(
+        &self,
+        chain: &Chain,
+        tenant: Option<TenantId>,
+    ) -> Result<Registered, ServiceError> {
+        let mut registered = self.store.paymasters(chain.id).await?;
+        registered.retain(|paymaster| tenant.is_none_or(|tenant| paymaster.tenant == tenant));
         let paymasters = registered.iter().map(|paymaster| paymaster.address).collect();
         let mut entry_points: Vec<_> =
             registered.iter().map(|paymaster| paymaster.entry_point).collect();
@@ -215,7 +198,7 @@ impl Service {
         match step(&cursor.head, cursor.final_block.number, header.parent_hash) {
             Step::Extend => self.extend(chain, header).await,
             Step::WalkBack => self.walk_back(chain, cursor).await,
-            Step::PastFinality => self.halt(chain, cursor).await,
+            Step::PastFinality => self.part_with_head(chain, cursor).await,
         }
     }
 
@@ -252,16 +235,21 @@ impl Service {
         }
     }
 
-    /// The cursor's block is not on the chain any more.
+    /// The cursor's block is not on the chain any more, as it seems.
     async fn part_with_head(
         &self,
         chain: &Chain,
         cursor: &Cursor,
     ) -> Result<Ingested, ServiceError> {
-        if cursor.head.number <= cursor.final_block.number {
-            self.halt(chain, cursor).await
-        } else {
-            self.walk_back(chain, cursor).await
+        if cursor.head.number > cursor.final_block.number {
+            return self.walk_back(chain, cursor).await;
+        }
+        // One node's word is not enough to halt a chain for good.
+        let number = cursor.head.number;
+        let header = chain.node.header_by_number(number).await.map_err(ServiceError::Node)?;
+        match header.filter(|header| header.hash != cursor.head.hash) {
+            Some(header) if self.is_agreed(chain, &header).await? => self.halt(chain, cursor).await,
+            Some(_) | None => Ok(Ingested::UpToDate),
         }
     }
 
@@ -289,18 +277,23 @@ impl Service {
         Ok(Ingested::Halted)
     }
 
-    /// Takes over what the node called final before the step: the cursor's own block while that is
-    /// below it, or else the final block itself, if it was ingested.
+    /// Takes over what the nodes called final before the step: the cursor's own block while that is
+    /// below it and they show it alike, or else the final block itself, if it was ingested.
     async fn settle_finality(
         &self,
         chain: &Chain,
         final_header: &Header,
-        ingested: Ingested,
+        stored: Option<&Header>,
     ) -> Result<(), ServiceError> {
-        let Some(cursor) = self.store.cursor(chain.id).await? else { return Ok(()) };
-        let own = matches!(ingested, Ingested::Block(number) if number == cursor.head.number
-            && number <= final_header.number);
-        let hash = if own { cursor.head.hash } else { final_header.hash };
+        let hash = match stored {
+            Some(own) if own.number < final_header.number => {
+                if !self.is_agreed(chain, own).await? {
+                    return Ok(());
+                }
+                own.hash
+            }
+            Some(_) | None => final_header.hash,
+        };
         Ok(self.store.advance_final(chain.id, hash).await?)
     }
 }

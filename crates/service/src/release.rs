@@ -13,7 +13,8 @@ use domain::{ChainId, Slot};
 use store::slots::Releasable;
 
 use crate::chains::Chain;
-use crate::{Service, ServiceError};
+use crate::ingest::REPLACEABLE;
+use crate::{Causes, Service, ServiceError};
 
 /// The reason of a halt after an operation of ours was found that no event told of.
 pub const HALT_MISSED_EVENT: &str = "missed_event";
@@ -44,11 +45,20 @@ impl Service {
         }
         let mut released: usize = 0;
         for releasable in self.store.releasable_by_nonce(chain_id, BATCH).await? {
-            if self.is_missed(chain, &releasable, cursor.head.number).await? {
-                self.store.halt_chain(chain_id, HALT_MISSED_EVENT).await?;
-                return Ok(released);
+            match self.is_missed(chain, &releasable, cursor.head.number).await {
+                Ok(false) => released = released.saturating_add(self.release(&releasable).await?),
+                Ok(true) => {
+                    self.store.halt_chain(chain_id, HALT_MISSED_EVENT).await?;
+                    return Ok(released);
+                }
+                // It waits, and holds up nobody else.
+                Err(error) => tracing::warn!(
+                    chain = chain_id.0,
+                    sender = %releasable.proof.slot().sender,
+                    error = %Causes(&error),
+                    "what used a nonce up could not be looked for"
+                ),
             }
-            released = released.saturating_add(self.release(&releasable).await?);
         }
         for releasable in self.store.releasable(chain_id, BATCH).await? {
             let slot = releasable.proof.slot();
@@ -69,6 +79,10 @@ impl Service {
     pub async fn watch_nonces(&self, chain_id: ChainId) -> Result<(), ServiceError> {
         let chain = self.chain(chain_id)?;
         let Some(cursor) = self.store.cursor(chain_id).await? else { return Ok(()) };
+        if cursor.head.number <= cursor.final_block.number {
+            // It is catching up, and much more is known in a moment.
+            return Ok(());
+        }
         for slot in self.store.watched_slots(chain_id, PATIENCE, LOOKS).await? {
             if is_used(chain, &slot, &cursor.head).await? {
                 tracing::info!(
@@ -110,10 +124,12 @@ impl Service {
         head: u64,
     ) -> Result<bool, ServiceError> {
         let slot = releasable.proof.slot();
-        let payers = self.payers(chain).await?;
+        // What another company paid is no operation of this one's.
+        let payers = self.payers_of(chain, Some(releasable.tenant)).await?;
+        let from = releasable.priced_at.saturating_sub(REPLACEABLE);
         let found = chain
             .node
-            .operation_in_slot(slot, releasable.priced_at, head, payers.borrow())
+            .operation_in_slot(slot, from, head, payers.borrow())
             .await
             .map_err(|error| ServiceError::Node(error.into()))?;
         if let Some(log) = &found {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::anchor::Anchoring;
 use crate::expire::Sweep;
 use crate::expire_points::PointsSweep;
-use crate::ingest::{Ingested, Span};
+use crate::ingest::{Ingested, Reading};
 use crate::maintain::{ArchiveSettings, Maintainer, watch_months};
 use crate::{Causes, Service, ServiceError};
 
@@ -98,9 +98,9 @@ async fn follow(
     stop: CancellationToken,
 ) {
     let mut pace = Pace::new(poll_interval);
-    let mut span = Span::default();
+    let mut reading = Reading::default();
     while !stop.is_cancelled() {
-        let outcome = pass(&service, chain, &mut span).await;
+        let outcome = pass(&service, chain, &mut reading).await;
         if let Err(error) = &outcome {
             tracing::warn!(chain = chain.0, error = %Causes(error), "worker pass failed");
         }
@@ -221,15 +221,25 @@ impl Pace {
 }
 
 /// One round; whether there is more to do at once.
-async fn pass(service: &Service, chain: ChainId, span: &mut Span) -> Result<bool, ServiceError> {
+async fn pass(
+    service: &Service,
+    chain: ChainId,
+    reading: &mut Reading,
+) -> Result<bool, ServiceError> {
     // Each runs whatever became of the one before: a node that is away holds up no settlement, and an
     // event that waits holds up no release.
-    let ingested = service.ingest_step(chain, span).await;
+    let ingested = service.ingest_step(chain, reading).await;
     let applied = service.apply_pass(chain).await;
     let released = service.release_pass(chain).await;
-    let moved = !matches!(ingested?, Ingested::UpToDate | Ingested::Halted);
-    if moved {
-        service.watch_nonces(chain).await?;
+    if !matches!(ingested, Ok(Ingested::UpToDate | Ingested::Halted) | Err(_)) {
+        // A node may keep no state of the blocks that are caught up with. They are read all the same.
+        let watched = service.watch_nonces(chain).await;
+        let errors = [applied.err(), released.err(), watched.err()];
+        for error in errors.iter().flatten() {
+            tracing::warn!(chain = chain.0, error = %Causes(error), "worker pass failed in part");
+        }
+        return Ok(true);
     }
-    Ok(moved || applied? > 0 || released? > 0)
+    ingested?;
+    Ok(applied? > 0 || released? > 0)
 }

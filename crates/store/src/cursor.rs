@@ -80,6 +80,8 @@ struct Extend<'a> {
     chain: ChainId,
     onto: B256,
     blocks: &'a [NewBlock],
+    /// Whether all of them are final.
+    are_final: bool,
 }
 
 impl Transaction for Extend<'_> {
@@ -91,13 +93,17 @@ impl Transaction for Extend<'_> {
             return Ok(CursorMove::Lost);
         };
         let moved = sqlx::query!(
-            r#"UPDATE chain_cursors SET block_number = $2, block_hash = $3, block_timestamp = $4
+            r#"UPDATE chain_cursors SET block_number = $2, block_hash = $3, block_timestamp = $4,
+                final_number = CASE WHEN $6 THEN $2 ELSE final_number END,
+                final_hash = CASE WHEN $6 THEN $3 ELSE final_hash END,
+                final_timestamp = CASE WHEN $6 THEN $4 ELSE final_timestamp END
             WHERE chain_id = $1 AND block_hash = $5 AND halt_reason IS NULL"#,
             chain,
             codec::signed(last.number)?,
             last.hash.as_slice(),
             codec::signed(last.timestamp.0)?,
             self.onto.as_slice(),
+            self.are_final,
         )
         .execute(&mut *connection)
         .await?;
@@ -306,11 +312,12 @@ impl Store {
         chain: ChainId,
         block: &NewBlock,
     ) -> Result<CursorMove, StoreError> {
-        self.catch_up_cursor(chain, block.parent_hash, core::slice::from_ref(block)).await
+        let (onto, blocks) = (block.parent_hash, core::slice::from_ref(block));
+        commit(&self.pool, &Extend { chain, onto, blocks, are_final: false }).await
     }
 
-    /// The same for many blocks, from the one that the cursor stands on to the last of them. Blocks in between that hold
-    /// no operation of ours may be left out where all are final, because nobody walks back over them.
+    /// The same for many blocks that are all final, from the one that the cursor stands on to the last of them. Those in
+    /// between that hold no operation of ours may be left out, because nobody walks back over them.
     ///
     /// # Errors
     /// When the database does not carry it out.
@@ -320,7 +327,7 @@ impl Store {
         onto: B256,
         blocks: &[NewBlock],
     ) -> Result<CursorMove, StoreError> {
-        commit(&self.pool, &Extend { chain, onto, blocks }).await
+        commit(&self.pool, &Extend { chain, onto, blocks, are_final: true }).await
     }
 
     /// Moves the cursor from a block that is no longer canonical to its parent, and withdraws the

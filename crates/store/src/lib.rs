@@ -4,8 +4,8 @@
 //! Every command of the ledger goes through the [`writer`]: those that arrive while a commit is in flight
 //! share the next one. A batch is one transaction at READ COMMITTED: lock and read the accounts' rows, load
 //! into the [`book`] what the commands' keys find, let the pure machines of `domain::ledger` decide in order of
-//! arrival, write each kind of row with one statement, commit, answer. Locking and loading are two
-//! statements: one that did both would see the balance of now and the neighbours' reservations of
+//! arrival, write each kind of row with one statement, commit, answer. A lock answers with its own row; what hangs on
+//! the account is loaded by later statements: one that did both would see the balance of now and the neighbours' reservations of
 //! before. A batch that a deadlock, a serialisation failure or a lost connection ended is run again;
 //! every command is found by its key then, so that a commit whose answer was lost is re-read rather
 //! than repeated (promise 7). A batch that meets a defect is decided again, one command at a time.

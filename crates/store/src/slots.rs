@@ -181,7 +181,9 @@ impl Store {
                 AND (r.closing OR r.price_block + $2 < c.block_number)
                 AND NOT EXISTS (SELECT FROM chain_events e
                     WHERE e.chain_id = r.chain_id AND e.sender = r.sender AND e.nonce = r.nonce
-                        AND e.entry_point = r.entry_point AND e.canonical)
+                        AND e.entry_point = r.entry_point AND e.canonical
+                        AND NOT EXISTS (SELECT FROM paymasters p WHERE p.chain_id = e.chain_id
+                            AND p.paymaster = e.paymaster AND p.tenant_id <> r.tenant_id))
                 AND NOT EXISTS (SELECT FROM used_slots u
                     WHERE u.chain_id = r.chain_id AND u.sender = r.sender AND u.nonce = r.nonce
                         AND u.entry_point = r.entry_point)
@@ -218,15 +220,15 @@ impl Store {
         Ok(())
     }
 
-    /// The head at which the first sponsorship that is still open was priced: an operation of ours that is not ingested yet
-    /// lies above it. `None` where nothing is open.
+    /// The head at which the first sponsorship that is not settled for good or released was priced: an operation of ours that
+    /// is not ingested yet lies above it, or one that is to be undone and has landed again. `None` where there is none.
     ///
     /// # Errors
     /// When the database does not carry it out.
     pub async fn opened_from(&self, chain: ChainId) -> Result<Option<u64>, StoreError> {
         let block = sqlx::query_scalar!(
             r#"SELECT min(price_block) FROM reservations
-            WHERE chain_id = $1 AND NOT window_swept AND state = 'open'"#,
+            WHERE chain_id = $1 AND NOT window_swept AND state IN ('open', 'settled_provisional')"#,
             codec::chain_id(chain)?,
         )
         .fetch_one(&self.pool)

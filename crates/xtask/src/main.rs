@@ -80,6 +80,12 @@ enum Task {
 enum Bench {
     /// What one sponsored operation costs on chain: our paymaster's, others' and the floor, on every EntryPoint.
     Gas,
+    /// How fast the ingester catches up, beside the node's own eth_getLogs over the same blocks.
+    Ingest {
+        /// How many blocks happened while nobody read. The node takes a second for some hundred.
+        #[arg(long, default_value_t = 20_000)]
+        blocks: u64,
+    },
     /// What a command of the ledger costs on PostgreSQL, beside plain SQL that writes the same rows.
     Ledger {
         /// Leave out the tables with 10 million reservations; ends within 10 minutes.
@@ -104,6 +110,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Artifact { check } => artifact::run(check),
         Task::Bench(Bench::Gas) => bench::gas(),
+        Task::Bench(Bench::Ingest { blocks }) => block_on(bench::ingest(blocks)),
         Task::Bench(Bench::Ledger { quick, bars, reservations, only }) => {
             let options = bench::LedgerOptions { quick, bars, reservations, only };
             block_on(bench::ledger(&options))

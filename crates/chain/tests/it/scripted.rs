@@ -1,8 +1,8 @@
 //! A real node behind a proxy that lies as it is told, alone and with an honest one beside it.
 
 use chain::logs::{LogsError, OperationLog};
-use chain::node::{Agreement, Header, Node};
-use chain::{Finality, RpcError};
+use chain::node::{Header, Node};
+use chain::{Agreement, Finality, RpcError};
 use devstack::scripted_node::{Fault, Rule, ScriptedNode};
 
 use crate::logs::{OURS, PAYMASTER, echoing_chain, emit, event};
@@ -51,19 +51,15 @@ async fn logs_that_are_missing_are_missed_and_another_node_has_them() {
     let block = scene.block(1).await;
     let honest = scene.alone().operation_logs(&block, OURS).await.unwrap();
     assert_eq!(nonces(&honest), [0, 1]);
-    for lie in [
-        Rule::always("eth_getLogs", Fault::TruncatedLogs),
-        Rule::always("eth_getLogs", Fault::NoLogs),
-        Rule::always("eth_getBlockReceipts", Fault::TruncatedLogs),
-        Rule::always("eth_getBlockReceipts", Fault::NoLogs),
-    ] {
-        scene.liar.follow(vec![lie]);
+    for lie in [Fault::TruncatedLogs, Fault::NoLogs] {
+        // The header knows better than the index of logs, and the receipts have what it speaks of.
+        scene.liar.follow(vec![Rule::always("eth_getLogs", lie)]);
+        assert_eq!(scene.alone().operation_logs(&block, OURS).await, Ok(honest.clone()));
+        scene.liar.follow(vec![Rule::always("eth_getBlockReceipts", lie)]);
         let alone = scene.alone().operation_logs(&block, OURS).await;
         assert_eq!(alone, Err(LogsError::Incomplete(block.hash)), "{lie:?}");
+        assert_eq!(scene.with_witness().operation_logs(&block, OURS).await, Ok(honest.clone()));
     }
-    // The receipts of the witness show what its own logs show.
-    scene.liar.follow(vec![Rule::always("eth_getBlockReceipts", Fault::NoLogs)]);
-    assert_eq!(scene.with_witness().operation_logs(&block, OURS).await, Ok(honest));
 }
 
 #[tokio::test]
@@ -158,6 +154,17 @@ async fn logs_of_final_blocks_that_two_nodes_give_differently_are_disputed() {
     scene.liar.behave();
     let stretch = scene.with_witness().operation_logs_between(1, 3, OURS, 2).await.unwrap();
     assert_eq!(stretch.blocks.len(), 3);
+    // A witness that gives fewer at once is no liar.
+    scene.liar.follow(vec![Rule::always("eth_getLogs", Fault::RangeLimit(2))]);
+    let behind = Node::connect(&[scene.chain.url(), scene.liar.url().clone()], DEADLINE).unwrap();
+    let refused = behind.operation_logs_between(1, 3, OURS, 2).await;
+    assert!(matches!(refused, Err(LogsError::TooWide(_))), "{refused:?}");
+    behind.operation_logs_between(1, 2, OURS, 2).await.unwrap();
+    // Nor is one that lags: it says nothing.
+    let lag = Rule { method: None, ..Rule::always("", Fault::StaleHead(1)) };
+    scene.liar.follow(vec![lag]);
+    let alone = behind.operation_logs_between(1, 3, OURS, 2).await;
+    assert!(matches!(alone, Err(LogsError::Rpc(_))), "{alone:?}");
     // One of two does not answer: nothing is certain.
     scene.liar.follow(vec![Rule::always("eth_getLogs", Fault::Status(503))]);
     scene.with_witness().operation_logs_between(1, 3, OURS, 2).await.unwrap_err();
@@ -181,4 +188,32 @@ async fn what_is_final_is_what_enough_nodes_show() {
         scene.liar.follow(vec![Rule::always("eth_getBlockByNumber", silence)]);
         assert_eq!(both.agreement(&block, 2).await, Agreement::Unconfirmed, "{silence:?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_final_is_what_enough_nodes_call_so() {
+    let scene = Scene::start(3).await;
+    let both = scene.with_witness();
+    let rule = Finality::Depth(1);
+    let height = async |quorum| {
+        both.final_header_of(&rule, quorum).await.unwrap().map(|header| header.number)
+    };
+    assert_eq!(height(2).await, Some(2));
+    scene.liar.follow(vec![Rule::always("eth_getBlockByNumber", Fault::StaleHead(2))]);
+    assert_eq!(height(2).await, Some(1), "the one that is behind has a say");
+    assert_eq!(both.newest_head().await.unwrap().number, 3);
+    scene.liar.follow(vec![Rule::always("eth_getBlockByNumber", Fault::Status(503))]);
+    assert_eq!(height(2).await, None);
+}
+
+#[tokio::test]
+async fn a_dead_backup_does_not_hide_that_there_is_no_block_yet() {
+    let scene = Scene::start(1).await;
+    let urls = [scene.chain.url(), scene.liar.url().clone()];
+    scene.liar.follow(vec![Rule::always("eth_getBlockByNumber", Fault::Status(502))]);
+    let node = Node::connect(&urls, DEADLINE).unwrap();
+    for _ in 0..5 {
+        assert_eq!(node.header_by_number(2).await, Ok(None));
+    }
+    assert_eq!(scene.liar.asked("eth_getBlockByNumber"), 3, "it is spared");
 }

@@ -5,31 +5,35 @@ const MOST: u64 = 10_000;
 /// To begin with: what every provider of nodes gives.
 const FIRST: u64 = 500;
 
-/// The length of the next stretch, which follows what the node gives: half after a refusal, and more again by an eighth
-/// after each answer.
+/// The length of the next stretch, which follows what the node gives: twice as many after each answer, until one is
+/// refused; half as many after a refusal, and from then on an eighth more after each answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(u64);
+pub(super) struct Span {
+    blocks: u64,
+    was_refused: bool,
+}
 
 impl Default for Span {
     fn default() -> Self {
-        Self(FIRST)
+        Self { blocks: FIRST, was_refused: false }
     }
 }
 
 impl Span {
     /// How many blocks; one means that they are taken one by one, by their hashes.
-    #[must_use]
-    pub const fn blocks(self) -> u64 {
-        self.0
+    pub(super) const fn blocks(self) -> u64 {
+        self.blocks
     }
 
     /// The node did not give so many.
-    pub fn narrow(&mut self) {
-        self.0 = (self.0 / 2).max(1);
+    pub(super) fn narrow(&mut self) {
+        self.blocks = (self.blocks / 2).max(1);
+        self.was_refused = true;
     }
 
     /// The node gave them.
-    pub fn widen(&mut self) {
-        self.0 = self.0.saturating_add((self.0 / 8).max(1)).min(MOST);
+    pub(super) fn widen(&mut self) {
+        let more = if self.was_refused { (self.blocks / 8).max(1) } else { self.blocks };
+        self.blocks = self.blocks.saturating_add(more).min(MOST);
     }
 }

@@ -154,7 +154,8 @@ impl Session {
                     }
                     Ok(_) => job.answer(Ok(())),
                     Err(error) => {
-                        failure = error.is_transient().then(|| error.share());
+                        failure =
+                            matches!(error, StoreError::Unavailable(_)).then(|| error.share());
                         job.answer(Err(error));
                     }
                 }
