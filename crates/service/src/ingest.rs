@@ -114,6 +114,7 @@ impl Service {
             if !self.is_agreed(chain, &header).await? {
                 return Ok(None);
             }
+            self.store.set_doubt(chain.id, None).await?;
             reading.agreed = Some(header.hash);
         }
         Ok(Some(header))
@@ -123,10 +124,7 @@ impl Service {
     /// processes see it.
     async fn is_agreed(&self, chain: &Chain, header: &Header) -> Result<bool, ServiceError> {
         match chain.node.agreement(header, chain.final_quorum).await {
-            Agreement::Confirmed => {
-                self.store.set_doubt(chain.id, None).await?;
-                Ok(true)
-            }
+            Agreement::Confirmed => Ok(true),
             Agreement::Unconfirmed => {
                 tracing::warn!(
                     chain = chain.id.0,
