@@ -50,7 +50,8 @@ impl ReleasableRow {
         Ok(Releasable {
             tenant: TenantId(self.tenant_id),
             account: AccountId(self.account_id),
-            priced_at: codec::unsigned(self.price_block)?,
+            // A row that is broken must not hold up the others: it is looked for from the start.
+            priced_at: codec::unsigned(self.price_block.max(0))?,
             proof,
         })
     }
@@ -233,7 +234,8 @@ impl Store {
         )
         .fetch_one(&self.pool)
         .await?;
-        block.map(codec::unsigned).transpose()
+        // A row that is broken makes all blocks worth a look, and holds up nobody.
+        block.map(|block: i64| codec::unsigned(block.max(0))).transpose()
     }
 
     /// Notes of sponsorships that have closed, and whose last window a final block is past, that the

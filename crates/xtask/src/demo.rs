@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Runs the demo; without `once` the stack stays up afterwards.
 pub(crate) async fn run(once: bool) -> Result<(), Failure> {
     let running = tokio::select! {
-        running = dev::start(None) => running?,
+        running = dev::start(None, false) => running?,
         interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
     };
     let told = tell(&running).await;

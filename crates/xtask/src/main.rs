@@ -47,6 +47,10 @@ enum Task {
         /// The first of four ports in a row: node, bundler, PostgreSQL, service. Default: free ones.
         #[arg(long)]
         port_base: Option<u16>,
+        /// Put nodes between the service and the chain that fail and lie by chance: what is asked for must happen all the
+        /// same, later.
+        #[arg(long)]
+        faults: bool,
     },
     /// Drive the machines and the whole store through many random sequences, with duplicates, conflicts and crashes
     /// between any two statements, against naive models. Takes an hour or two; `test` runs some hundreds.
@@ -116,7 +120,7 @@ fn main() -> ExitCode {
             block_on(bench::ledger(&options))
         }
         Task::Demo { once } => block_on(demo::run(once)),
-        Task::Dev { port_base } => block_on(dev::run(port_base)),
+        Task::Dev { port_base, faults } => block_on(dev::run(port_base, faults)),
         Task::Nightly { sequences, seed } => nightly::run(sequences, seed),
         Task::Test { all } => test::run(all),
         Task::Tidy => tidy::run(),

@@ -138,3 +138,22 @@ async fn a_look_is_for_slots_that_are_closing_or_took_long_until_something_is_kn
     assert_eq!(watched(10).await, []);
     company.finish().await;
 }
+
+#[tokio::test]
+async fn a_row_that_is_broken_holds_up_neither_the_reader_nor_the_releases_of_others() {
+    let (company, ann, mut chain) = scene(200).await;
+    ann.operation(1, 60).granted().await;
+    let broken = ann.operation(2, 60).granted().await.reservation;
+    let price = "UPDATE reservations SET price_block = -1 - price_block WHERE reservation_id = $1";
+    let mut owner = company.superuser().await;
+    sqlx::query(price).bind(broken.0).execute(&mut owner).await.unwrap();
+    assert_eq!(company.store.opened_from(CHAIN).await.unwrap(), Some(0));
+    chain.mine_past(HEAD + VALIDITY).await;
+    chain.finalise().await;
+    let releasable = company.store.releasable(CHAIN, 10).await.unwrap();
+    assert_eq!(releasable.iter().map(|one| one.priced_at).min(), Some(0));
+    let whole = releasable.iter().find(|one| *one.proof.slot() == ann.slot(1)).unwrap();
+    assert_eq!(company.store.release(whole).await.unwrap(), CancelOutcome::Released);
+    sqlx::query(price).bind(broken.0).execute(&mut owner).await.unwrap();
+    company.finish().await;
+}
